@@ -1,0 +1,177 @@
+"""Every bound in the system, with its unit in its name, and the relations between bounds asserted.
+
+A bound lives here and nowhere else, so that a reader who asks "how much may it be?" opens one file, and
+so that two bounds that must agree are seen to agree when the module is imported. Where a figure comes
+from another system, the system is named beside it.
+"""
+
+# -- storage: sized so that the tightest planned backend, FoundationDB, could keep every row ---------------
+FDB_KEY_BYTES_MAX = 10_000  # FoundationDB known limitations
+FDB_VALUE_BYTES_MAX = 100_000  # FoundationDB known limitations
+FDB_COMMIT_BYTES_MAX = 10_000_000  # FoundationDB known limitations
+
+KEY_BYTES_MAX = 512
+VALUE_BYTES_MAX = 90_000
+COMMIT_BYTES_MAX = 4_000_000
+COMMIT_OPERATIONS_MAX = 2_000
+GET_KEYS_MAX = 512
+SCAN_ROWS_MAX = 1_000
+RECORD_BYTES_MAX = 1_000_000  # a record over VALUE_BYTES_MAX is kept in chunks; this bounds the whole
+RECORD_CHUNKS_MAX = RECORD_BYTES_MAX // VALUE_BYTES_MAX + 1
+
+STORE_COMMITS_QUEUED_MAX = 4_096  # commits waiting for the writer; beyond it the store answers Busy
+STORE_GROUP_COMMITS_MAX = 256  # commits that may share one fsync
+STORE_READS_QUEUED_MAX = 1_024  # large reads waiting for the reader thread; beyond it the store answers Busy
+STORE_LOCK_WAIT_MS_MAX = 5_000  # how long another program (an operator's sqlite3) may hold up a commit or a read
+
+# -- the door ----------------------------------------------------------------------------------------------
+REQUEST_BYTES_MAX = 1_000_000
+REQUEST_JSON_DEPTH_MAX = 64
+REQUEST_DEADLINE_MS = 600_000
+REQUESTS_OPEN_MAX = 2_000
+PAGE_ROWS_MAX = 1_000
+STREAM_PING_MS = 15_000
+DRAIN_MS_MAX = 20_000
+SERVER_CLOSE_SECONDS_MAX = 5  # for open connections, after the drain
+SERVER_KEEP_ALIVE_SECONDS = 75
+SERVER_CONNECTIONS_WAITING_MAX = 2_048  # asked of the system, which may hold fewer before they are accepted
+RETRY_AFTER_MS = 1_000
+REQUEST_READ_MS = 60_000  # for a client to send its whole request
+REQUEST_ID_CHARS_MAX = 128
+REQUEST_QUERY_BYTES_MAX = 16_000
+STREAM_MS_MAX = 6 * 3_600_000  # a reader of a run that goes on longer comes again
+STREAM_EVENTS_AHEAD_MAX = 256  # read for a client that is slower than its run
+
+# -- actors ------------------------------------------------------------------------------------------------
+MAILBOX_CALLS_MAX = 64
+TURNS_QUEUED_MAX = 64  # accepted messages that wait behind the running turn of one agent
+ACTIVATIONS_MAX = 10_000
+ACTIVATION_IDLE_MS = 60_000
+ACTIVATION_RESTARTS_MAX = 5  # times that one step of a turn may crash its activation before the turn is failed
+ACTIVATIONS_SWEEP_MS = 5_000
+CALL_ATTEMPTS_MAX = 6  # of one call, when activations are lost under it
+CALL_ATTEMPT_MS = 50  # before the second attempt; doubled for each further one
+COMMIT_ATTEMPTS_MAX = 8  # of one change, when it conflicts
+CALL_CHAIN_MAX = 8  # actor calls actor calls actor ...
+LEASE_MS = 15_000
+LEASE_GRACE_MS = 3_000
+LEASE_MARGIN_MS = 3_000
+HEARTBEAT_MS = 4_000
+RECOVERY_SWEEP_MS = 1_000
+RECOVERY_PAGE_ROWS = 200
+FOLLOW_POLL_MS = 1_000  # how often a reader looks into the store when nothing was announced on its node
+EVENTS_PER_RUN_MAX = 10_000
+EVENTS_PAGE_ROWS = 200
+SUBSCRIBERS_PER_RUN_MAX = 64
+SUBSCRIBER_EVENTS_MAX = 1_024
+INBOX_KEPT_MS = 24 * 3_600_000
+INBOX_SWEPT_MAX = 200  # entries that one sweep removes
+IDEMPOTENCY_KEY_BYTES_MAX = 4_096  # the otids of MESSAGES_PER_CALL_MAX messages, joined, fit
+
+# -- turns -------------------------------------------------------------------------------------------------
+TURN_STEPS_DEFAULT = 50
+TURN_STEPS_MAX = 200
+TOOL_CALLS_PER_STEP_MAX = 64
+TOOL_CALLS_PARALLEL_MAX = 8
+TOOL_DEADLINE_MS = 60_000
+TOOL_RETURN_CHARS_DEFAULT = 50_000
+TOOL_ARGUMENTS_BYTES_MAX = 100_000
+TOOL_NAME_CHARS_MAX = 64  # what the providers accept
+TOOL_SCHEMA_BYTES_MAX = 64_000
+TOOL_SCHEMA_DEPTH_MAX = 32
+TOOL_SCHEMAS_COMPILED_MAX = 1_024
+MCP_PAGE_TOOLS = 100
+MCP_BATCH_MAX = 64
+MESSAGES_PER_CALL_MAX = 64
+MESSAGE_BYTES_MAX = 400_000
+REPLY_CALLS_MAX = 512  # tool calls of one reply, those over TOOL_CALLS_PER_STEP_MAX included; beyond it is garbage
+STEP_RETURNS_BYTES_MAX = 300_000  # of all results of one step, which stand in the agent's state until the last is in
+SYSTEM_PROMPT_BYTES_MAX = 900_000  # instructions and blocks as compiled; kept as one message of the history
+RUN_INPUT_BYTES_MAX = 900_000  # a run's record also holds how it ended
+
+# -- memory ------------------------------------------------------------------------------------------------
+BLOCKS_PER_AGENT_MAX = 64
+BLOCK_CHARS_DEFAULT = 100_000
+BLOCK_CHARS_MAX = 200_000
+BLOCK_BYTES_MAX = 800_000
+BLOCK_LABEL_CHARS_MAX = 128
+BLOCK_TAGS_MAX = 64
+TAG_CHARS_MAX = 256
+BLOCK_UPDATE_ATTEMPTS_MAX = 8  # an edit that loses against other edits this often is answered with Conflict
+BLOCKS_SCANNED_MAX = 100_000  # blocks that one filtered list or count looks at
+HISTORY_SEARCHED_MAX = 5_000  # messages that one search looks at, newest first
+HISTORY_HITS_DEFAULT = 10
+HISTORY_HITS_MAX = 50
+HISTORY_QUERY_CHARS_MAX = 1_000
+WINDOW_MESSAGES_MAX = 1_000
+WINDOW_ENTRIES_MAX = 2_000  # of a window that could not be compacted; beyond it no run begins
+COMPACTION_FILL_PERCENT = 90  # of the context window, estimated, when older messages are summarised
+COMPACTION_KEEP_PERCENT = 30
+SUMMARY_CHARS_MAX = 50_000
+SUMMARY_CLIP_CHARS_MIN = 200  # what is shown at least of each message that a summary request shows at all
+MESSAGE_OVERHEAD_TOKENS = 4  # what a provider adds around one message, roughly; only ever used as an estimate
+CONTEXT_WINDOW_TOKENS_DEFAULT = 32_000
+CONTEXT_WINDOW_TOKENS_MIN = 1_000
+CONTEXT_WINDOW_TOKENS_MAX = 10_000_000
+CHARS_PER_TOKEN = 4  # a rule of thumb for English with the usual tokenisers; only ever used as an estimate
+
+# -- agents ------------------------------------------------------------------------------------------------
+AGENT_NAME_CHARS_MAX = 256
+AGENT_SYSTEM_CHARS_MAX = 200_000
+AGENT_TAGS_MAX = 64
+AGENT_TOOLS_MAX = 128
+AGENTS_SCANNED_MAX = 100_000  # agents, or runs, that one filtered list or count looks at
+TEXT_FIELD_CHARS_MAX = 10_000
+METADATA_BYTES_MAX = 64_000
+
+# -- models ------------------------------------------------------------------------------------------------
+MODEL_CALL_DEADLINE_MS = 300_000
+MODEL_CONNECT_MS = 10_000
+MODEL_SILENCE_MS = 120_000  # the longest wait for the next byte of a reply
+MODEL_RETRIES_MAX = 3
+MODEL_RETRY_FIRST_MS = 500
+MODEL_RETRY_MS_MAX = 20_000
+MODEL_REPLY_BYTES_MAX = 8_000_000
+MODEL_EVENT_BYTES_MAX = 1_000_000
+MODEL_OUTPUT_TOKENS_DEFAULT = 4_096
+MODEL_CONNECTIONS_MAX = 256
+MODEL_ENDING_MS = 1_000  # after a reply's last event, how long its connection may take to end, to be used again
+MODEL_ERROR_WORDS_MAX = 500  # characters of a provider's own words in an error
+MODEL_LIST_MS = 2_000
+MODEL_LIST_KEPT_MS = 300_000
+MODEL_LIST_RETRY_MS = 10_000  # a list that could not be had, or lacks what was asked for, is asked for again
+MODEL_LIST_PAGES_MAX = 10
+MODELS_PER_PROVIDER_MAX = 2_000
+MODEL_CACHE_MARKS_MAX = 4  # Anthropic Messages API
+MODEL_THINKING_TOKENS_MIN = 1_024  # Anthropic Messages API
+
+assert KEY_BYTES_MAX <= FDB_KEY_BYTES_MAX
+assert VALUE_BYTES_MAX < FDB_VALUE_BYTES_MAX
+assert COMMIT_BYTES_MAX < FDB_COMMIT_BYTES_MAX
+assert RECORD_BYTES_MAX * 3 <= COMMIT_BYTES_MAX, "one commit carries a few of the largest records"
+assert RECORD_CHUNKS_MAX < GET_KEYS_MAX, "all chunks of a record are read in one snapshot"
+assert BLOCK_BYTES_MAX < RECORD_BYTES_MAX
+assert MESSAGE_BYTES_MAX + STEP_RETURNS_BYTES_MAX + REPLY_CALLS_MAX * 200 + (WINDOW_ENTRIES_MAX + TURN_STEPS_MAX * 2) * 60 < RECORD_BYTES_MAX, (
+    "an agent's state holds a reply's calls, their results and the window"
+)
+assert SYSTEM_PROMPT_BYTES_MAX + 1_000 < RECORD_BYTES_MAX
+assert RUN_INPUT_BYTES_MAX + 50_000 < RECORD_BYTES_MAX, "a run that was accepted can end, with the longest error"
+assert WINDOW_MESSAGES_MAX + MESSAGES_PER_CALL_MAX < WINDOW_ENTRIES_MAX
+assert BLOCK_CHARS_MAX * 4 <= BLOCK_BYTES_MAX, "a block full of four-byte characters still fits"
+assert MESSAGE_BYTES_MAX < RECORD_BYTES_MAX
+assert MESSAGE_BYTES_MAX < REQUEST_BYTES_MAX <= RECORD_BYTES_MAX
+assert TOOL_RETURN_CHARS_DEFAULT * 4 <= MESSAGE_BYTES_MAX
+assert SUMMARY_CHARS_MAX * 4 <= MESSAGE_BYTES_MAX
+assert HEARTBEAT_MS * 3 <= LEASE_MS, "a node may miss two heartbeats"
+assert LEASE_MARGIN_MS < LEASE_MS - HEARTBEAT_MS * 2, "belief outlives two heartbeats"
+assert IDEMPOTENCY_KEY_BYTES_MAX >= MESSAGES_PER_CALL_MAX * 40
+assert INBOX_SWEPT_MAX * 2 + 10 <= COMMIT_OPERATIONS_MAX
+assert TURN_STEPS_DEFAULT <= TURN_STEPS_MAX
+assert PAGE_ROWS_MAX <= SCAN_ROWS_MAX
+assert EVENTS_PAGE_ROWS <= SCAN_ROWS_MAX
+assert MODEL_CALL_DEADLINE_MS < REQUEST_DEADLINE_MS
+assert MODEL_CONNECT_MS < MODEL_SILENCE_MS < MODEL_CALL_DEADLINE_MS
+assert MODEL_EVENT_BYTES_MAX <= MODEL_REPLY_BYTES_MAX
+assert MODEL_RETRY_FIRST_MS <= MODEL_RETRY_MS_MAX < MODEL_CALL_DEADLINE_MS
+assert MODEL_LIST_MS < MODEL_LIST_RETRY_MS < MODEL_LIST_KEPT_MS
+assert BLOCKS_PER_AGENT_MAX + AGENT_TOOLS_MAX + 2 < GET_KEYS_MAX, "an agent is read in one snapshot"
