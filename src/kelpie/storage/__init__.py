@@ -1,0 +1,1 @@
+"""Floor 1: durable state behind one small contract."""

@@ -1,0 +1,1 @@
+"""One suite for every part that claims to be a Models."""

@@ -1,0 +1,1 @@
+"""What every store must do; a new backend is one line in backends.py."""
