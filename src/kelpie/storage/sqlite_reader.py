@@ -1,9 +1,10 @@
 """Reads: small ones on the event loop, large ones on a thread.
 
-A read of a few rows takes 10 to 20 microseconds, much less than a hop to a thread and back, so every read is
-begun on the loop. If it turns out to be over INLINE_ROWS_MAX rows or INLINE_BYTES_MAX bytes (about half a
+A read of a few rows takes 10 to 20 microseconds, much less than a hop to a thread and back, so it is begun on
+the loop. If it turns out to be over INLINE_ROWS_MAX rows or INLINE_BYTES_MAX bytes (about half a
 millisecond), what it has is dropped and it is done again on the reader thread, in one step of SQLite: there,
-a step for each row would wait up to 5 ms for the interpreter lock each time while the loop is busy.
+a step for each row would wait up to 5 ms for the interpreter lock each time while the loop is busy. A get of
+more than INLINE_ROWS_MAX keys goes to the thread at once.
 
 Each read is one SELECT, and so one snapshot.
 """
@@ -23,7 +24,7 @@ from kelpie.storage.sqlite_file import connect, error_code, read_error
 from kelpie.storage.sqlite_thread import SideThread, resolve
 from kelpie.storage.store import Row
 
-INLINE_ROWS_MAX = 256
+INLINE_ROWS_MAX = 128
 INLINE_BYTES_MAX = 256_000
 
 _GET_ONE = "SELECT key, value, version FROM kv WHERE key = ?"
@@ -82,12 +83,12 @@ class Reader:
         self._far.close()
 
     async def _read(self, select: str, parameters: Parameters) -> list[Row]:
-        rows = self._read_near(select, parameters)
-        if rows is not None:
-            self.counts.reads_inline += 1
-            return rows
-        self.counts.reads_threaded += 1
-        return await self._read_far(select, parameters)
+        rows = self._read_near(select, parameters) if len(parameters) <= INLINE_ROWS_MAX else None
+        if rows is None:
+            self.counts.reads_threaded += 1
+            return await self._read_far(select, parameters)
+        self.counts.reads_inline += 1
+        return rows
 
     def _read_near(self, select: str, parameters: Parameters) -> list[Row] | None:
         """The rows; None if they are too many or too large, or if a lock is in the way."""

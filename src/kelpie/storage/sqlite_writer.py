@@ -120,10 +120,7 @@ class Writer:
     def _begin(self) -> None:
         assert self._begin_called and not self._group, "one group at a time"
         self._begin_called = False
-        while self._queue and len(self._group) < STORE_GROUP_COMMITS_MAX:
-            waiting = self._queue.popleft()
-            if not waiting.future.cancelled():
-                self._group.append(waiting)
+        self._group = self._take_group()
         if not self._group:
             self._tell_drained()
             return
@@ -134,6 +131,15 @@ class Writer:
         finally:
             if not started:  # a bug; it is on its way to the loop's handler, which knows nothing of who waits
                 self._settle(StoreDown("the writer failed before it wrote anything"))
+
+    def _take_group(self) -> list[_Waiting]:
+        """The commits that waited longest, without those that nobody waits for any more."""
+        group: list[_Waiting] = []
+        while self._queue and len(group) < STORE_GROUP_COMMITS_MAX:
+            waiting = self._queue.popleft()
+            if not waiting.future.cancelled():
+                group.append(waiting)
+        return group
 
     def _start(self) -> None:
         assert self._group

@@ -141,6 +141,8 @@ def test_reads_over_the_bounds_go_to_the_thread(tmp_path: Path) -> None:
         await store.commit([], [Put(b"l%d" % at, b"\x00\xff" * 45_000) for at in range(3)])
         assert [len(row.value) for row in await store.get([b"l0", b"l1", b"l2"]) if row] == [90_000] * 3
         assert store.statistics().reads_threaded == 2
+        assert await store.get([b"none%d" % at for at in range(rows_max + 1)]) == [None] * (rows_max + 1)
+        assert (store.statistics().reads_inline, store.statistics().reads_threaded) == (1, 3)
         reads = [asyncio.create_task(store.scan(b"k", b"l", limit=1_000)) for _ in range(4)]
         await asyncio.sleep(0)
         reads[1].cancel()

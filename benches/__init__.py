@@ -1,0 +1,1 @@
+"""How fast and how small the server is, measured from outside: `python -m benches.bench_server`."""
