@@ -1,0 +1,357 @@
+"""The model's own hands on its memory: tools that edit the agent's blocks and search its history.
+
+They touch no storage. They take the blocks as they were read and answer with the edited ones, so that a tool's
+result and what it did to memory become one commit, checked against the versions that were read. A tool that loses
+there is run again on what is stored by then; one that was interrupted before the commit has done nothing. What the
+model did wrong is told to it in a sentence that says what to do instead.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, date, datetime, time
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from kelpie import __version__
+from kelpie.errors import InvalidInput, LimitExceeded
+from kelpie.limits import (
+    HISTORY_HITS_DEFAULT,
+    HISTORY_HITS_MAX,
+    HISTORY_QUERY_CHARS_MAX,
+    TOOL_RETURN_CHARS_DEFAULT,
+)
+from kelpie.memory.blocks import Block, check_value, put_changed
+from kelpie.memory.history import HistoryHits, HistoryQuery, MessageKind, StoredMessage, searchable_text
+from kelpie.storage.records import Batch, Found
+from kelpie.tools.function import serve_function
+from kelpie.tools.mcp_server import McpServer, ServedTool
+from kelpie.tools.tool import Tool, ToolOutcome, ToolRequest
+
+SearchHistory = Callable[[HistoryQuery], Awaitable[HistoryHits]]
+HIT_CHARS_MAX = 5_000
+_HITS_CHARS = TOOL_RETURN_CHARS_DEFAULT * 4 // 5  # leaves room for what is around the texts
+_SECOND_US = 1_000_000
+_SEARCHED_KINDS: tuple[Literal["assistant", "user", "tool"], ...] = ("assistant", "user", "tool")
+_UNSEARCHED = ("conversation_search",)  # a search does not find itself
+
+
+class MemoryEdit(Struct, frozen=True, kw_only=True):
+    """A block as it was read, and as the tool leaves it."""
+
+    found: Found[Block]
+    block: Block
+
+
+class MemoryDesk(Struct, frozen=True, kw_only=True):
+    """What a memory tool works on: the agent's blocks by label, in their order, and its history."""
+
+    blocks: Mapping[str, Found[Block]]
+    search: SearchHistory
+    now_us: int
+    edited: Mapping[str, Block] = {}  # what earlier calls of the same commit left
+
+    def __post_init__(self) -> None:
+        assert all(found.value.label == label for label, found in self.blocks.items())
+
+    def block(self, label: str) -> Block:
+        """The block as this commit leaves it so far."""
+        return self.edited.get(label, self.blocks[label].value)
+
+    def with_edits(self, edits: Sequence[MemoryEdit]) -> "MemoryDesk":
+        """The desk for the next call whose edits go into the same commit."""
+        assert all(edit.block.label in self.blocks for edit in edits)
+        edited = {**self.edited, **{edit.block.label: edit.block for edit in edits}}
+        return msgspec.structs.replace(self, edited=edited)
+
+    def with_committed(self, edits: Sequence[MemoryEdit], version: int) -> "MemoryDesk":
+        """The desk for the next call after the edits were committed with that version."""
+        stored = {edit.block.label: Found(edit.found.key, edit.block, version) for edit in edits}
+        assert stored.keys() <= self.blocks.keys()
+        return msgspec.structs.replace(self, blocks={**self.blocks, **stored}, edited={})
+
+
+class MemorySession:
+    """One caller's desk, and the edits made at it so far."""
+
+    def __init__(self, desk: MemoryDesk) -> None:
+        self.desk = desk
+        self.edits: list[MemoryEdit] = []
+
+    def write(self, label: str, value: str) -> ToolOutcome:
+        """Give the block a new value, and answer with it; or say why not."""
+        block = self.desk.block(label)
+        refusal = _refusal(block, value)
+        if refusal is not None:
+            return _failed(refusal)
+        if value != block.value:
+            edited = msgspec.structs.replace(
+                block, value=value, updated_at_us=max(self.desk.now_us, block.updated_at_us)
+            )
+            edit = MemoryEdit(found=self.desk.blocks[label], block=edited)
+            self.edits.append(edit)
+            self.desk = self.desk.with_edits([edit])
+        return ToolOutcome(text=value)
+
+
+async def use_memory_tool(
+    server: McpServer[MemorySession], request: ToolRequest, desk: MemoryDesk
+) -> tuple[ToolOutcome, list[MemoryEdit]]:
+    """Run one of MEMORY_TOOLS; raises what `desk.search` raises. Edits are to be committed with the outcome."""
+    session = MemorySession(desk)
+    outcome = await server.call_tool(request.tool.name, bytes(request.arguments).decode(), session)
+    assert outcome.ok or not session.edits, "what failed changed nothing"
+    return outcome, session.edits
+
+
+def put_edits(batch: Batch, edits: Sequence[MemoryEdit]) -> None:
+    """Write what the edits of one commit leave: each block once, if it is still as it was read."""
+    last = {edit.block.id: edit for edit in edits}
+    for edit in last.values():
+        put_changed(batch, edit.found, edit.block)
+
+
+def memory_server() -> McpServer[MemorySession]:
+    """The MCP server of the memory tools."""
+    return McpServer(
+        name="kelpie-memory",
+        version=__version__,
+        instructions="Tools with which an agent edits its own memory blocks and searches its own conversation.",
+        tools=_SERVED,
+    )
+
+
+async def memory_insert(session: MemorySession, /, label: str, new_string: str, insert_line: int = -1) -> ToolOutcome:
+    """Insert text into one of your memory blocks as new lines, leaving what is there. Answers with the whole block.
+
+    Args:
+    label: Label of the memory block to edit.
+    new_string: Text to insert; it becomes one or more lines of its own.
+    insert_line: Number of the line after which to insert: 0 for the beginning, -1 (if not given) for the end.
+    """
+    value = _value_of(session, label)
+    if isinstance(value, ToolOutcome):
+        return value
+    lines = value.split("\n") if value else []
+    if not -1 <= insert_line <= len(lines):
+        return _failed(
+            f"The block '{label}' has {len(lines)} lines, so nothing can be inserted after line {insert_line}."
+            f" Use a number from 0 to {len(lines)}, or -1 for the end."
+        )
+    at = len(lines) if insert_line == -1 else insert_line
+    return session.write(label, "\n".join([*lines[:at], new_string, *lines[at:]]))
+
+
+async def memory_replace(session: MemorySession, /, label: str, old_string: str, new_string: str) -> ToolOutcome:
+    """Replace a piece of text in one of your memory blocks. Answers with the whole block.
+
+    The text to replace must occur in the block exactly once: include the words around it if it would occur more often.
+
+    Args:
+    label: Label of the memory block to edit.
+    old_string: Text to replace, exactly as it stands in the block, with its spaces and line breaks.
+    new_string: Text to put in its place; empty to delete it.
+    """
+    return _replace(session, label, old_string, new_string)
+
+
+async def memory_rethink(session: MemorySession, /, label: str, new_memory: str) -> ToolOutcome:
+    """Rewrite one of your memory blocks as a whole, for instance to reorganise or shorten it. Answers with the block.
+
+    What you do not repeat is lost: carry over whatever is still true and useful.
+
+    Args:
+    label: Label of the memory block to rewrite.
+    new_memory: The whole new content of the block.
+    """
+    value = _value_of(session, label)
+    return value if isinstance(value, ToolOutcome) else session.write(label, new_memory)
+
+
+async def core_memory_append(session: MemorySession, /, label: str, content: str) -> ToolOutcome:
+    """Add text at the end of one of your memory blocks. Answers with the whole block.
+
+    Args:
+    label: Label of the memory block to add to.
+    content: Text to add, as a new line.
+    """
+    value = _value_of(session, label)
+    if isinstance(value, ToolOutcome):
+        return value
+    return session.write(label, f"{value}\n{content}" if value else content)
+
+
+async def core_memory_replace(session: MemorySession, /, label: str, old_content: str, new_content: str) -> ToolOutcome:
+    """Replace a piece of text, which must occur exactly once, in one of your memory blocks. Answers with the block.
+
+    Args:
+    label: Label of the memory block to edit.
+    old_content: Text to replace, exactly as it stands in the block.
+    new_content: Text to put in its place; empty to delete it.
+    """
+    return _replace(session, label, old_content, new_content)
+
+
+async def conversation_search(
+    session: MemorySession,
+    /,
+    query: str | None = None,
+    roles: list[Literal["assistant", "user", "tool"]] | None = None,
+    limit: int | None = None,
+    start_date: str | None = None,
+    end_date: str | None = None,
+) -> ToolOutcome:
+    """Search your whole conversation, also what you no longer see. Answers with the newest matches first.
+
+    A message matches when it contains every word of the query. All times are UTC unless they name an offset.
+
+    Args:
+    query: Words to look for; without it, every message that fits the other arguments matches.
+    roles: Whose messages to search; everybody's if not given.
+    limit: How many messages to answer with at most.
+    start_date: Only messages of this time or later: YYYY-MM-DD for the whole day, or YYYY-MM-DDTHH:MM.
+    end_date: Only messages of this time or earlier: YYYY-MM-DD for the whole day, or YYYY-MM-DDTHH:MM.
+    """
+    text = query or ""
+    wanted = HISTORY_HITS_DEFAULT if limit is None else limit
+    if len(text) > HISTORY_QUERY_CHARS_MAX:
+        return _failed(f"The query has {len(text)} characters; use at most {HISTORY_QUERY_CHARS_MAX}.")
+    if not 1 <= wanted <= HISTORY_HITS_MAX:
+        return _failed(f"limit is {wanted}; use a number from 1 to {HISTORY_HITS_MAX}.")
+    kinds: tuple[MessageKind, ...] = tuple(dict.fromkeys(roles or _SEARCHED_KINDS))
+    try:
+        from_us = _read_date("start_date", start_date, end_of_day=False)
+        to_us = _read_date("end_date", end_date, end_of_day=True)
+    except InvalidInput as error:
+        return _failed(error.sentence)
+    asked = HistoryQuery(text=text, kinds=kinds, from_us=from_us, to_us=to_us, limit=wanted, skip_tools=_UNSEARCHED)
+    hits = await session.desk.search(asked)
+    assert len(hits.messages) <= wanted, "a searcher keeps to the limit"
+    assert all(message.kind in kinds for message in hits.messages)
+    return ToolOutcome(text=_show_hits(hits, text.casefold().split()))
+
+
+class _Hit(Struct, frozen=True, kw_only=True):
+    """A message as the model is shown it."""
+
+    timestamp: str
+    role: str
+    content: str
+
+
+class _Hits(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer of `conversation_search`."""
+
+    results: tuple[_Hit, ...]
+    count: int
+    note: str | None = None
+
+
+def _value_of(session: MemorySession, label: str) -> str | ToolOutcome:
+    """The value of a block that the model may edit, or why it may not."""
+    if label not in session.desk.blocks:
+        labels = ", ".join(session.desk.blocks) or "none"
+        return _failed(f"You have no memory block with the label '{label[:80]}'. The labels of your blocks: {labels}.")
+    block = session.desk.block(label)
+    if block.read_only:
+        return _failed(f"The block '{label}' is read-only: you cannot edit it. Use another block.")
+    return block.value
+
+
+def _replace(session: MemorySession, label: str, old: str, new: str) -> ToolOutcome:
+    value = _value_of(session, label)
+    if isinstance(value, ToolOutcome):
+        return value
+    if not old:
+        return _failed("The text to replace is empty. To add text, insert it instead.")
+    count = value.count(old)
+    if count == 1:
+        return session.write(label, value.replace(old, new))
+    if count == 0:
+        problem = "does not contain that text, so nothing was replaced. Copy it exactly as it stands in the block."
+    else:
+        problem = f"contains that text {count} times, so nothing was replaced. Include more of the text around it."
+    return _failed(f"The block '{label}' {problem}")
+
+
+def _refusal(block: Block, value: str) -> str | None:
+    """Why the value may not be written. One that is over the limit may at least be made shorter."""
+    size = len(value)
+    if size > block.limit_chars and size >= len(block.value):
+        return (
+            f"The block '{block.label}' may have {block.limit_chars} characters and would have {size}, so it was not"
+            f" changed. Leave out {size - block.limit_chars} characters, or shorten what is there first."
+        )
+    try:
+        check_value(value)
+    except LimitExceeded as error:
+        return f"The block '{block.label}' was not changed: {error.sentence}. Write less."
+    return None
+
+
+def _read_date(name: str, text: str | None, *, end_of_day: bool) -> int | None:
+    """A date or time as microseconds since the epoch; InvalidInput with a sentence for the model."""
+    if text is None or not text.strip():
+        return None
+    try:
+        if len(text.strip()) == len("YYYY-MM-DD"):
+            moment = datetime.combine(date.fromisoformat(text.strip()), time.max if end_of_day else time.min, UTC)
+        else:
+            moment = datetime.fromisoformat(text.strip())
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        since = moment - datetime.fromtimestamp(0, UTC)
+    except (ValueError, OverflowError):
+        raise InvalidInput(
+            f"{name} is '{text[:80]}', which is no date. Write it as YYYY-MM-DD or YYYY-MM-DDTHH:MM.", field=name
+        ) from None
+    return (since.days * 86_400 + since.seconds) * _SECOND_US + since.microseconds
+
+
+def _show_hits(hits: HistoryHits, words: Sequence[str]) -> str:
+    chars_max = min(HIT_CHARS_MAX, _HITS_CHARS // max(1, len(hits.messages)))
+    shown = tuple(_show_hit(message, words, chars_max) for message in hits.messages)
+    note = None
+    if not hits.complete:
+        note = f"Older messages were not searched; {hits.searched} were. To go on, give an earlier end_date."
+    return msgspec.json.encode(_Hits(results=shown, count=len(shown), note=note)).decode()
+
+
+def _show_hit(message: StoredMessage, words: Sequence[str], chars_max: int) -> _Hit:
+    moment = datetime.fromtimestamp(message.created_at_us // _SECOND_US, UTC)
+    text = searchable_text(message, _UNSEARCHED)
+    return _Hit(timestamp=moment.isoformat(), role=message.kind, content=_excerpt(text, words, chars_max))
+
+
+def _excerpt(text: str, words: Sequence[str], chars_max: int) -> str:
+    """The text, or so many characters of it around the first word found, and a note that says so."""
+    if len(text) <= chars_max:
+        return text
+    folded = text.casefold()
+    at = max(0, min((folded.find(word) for word in words), default=0) - chars_max // 3)
+    at = min(at, len(text) - chars_max)
+    return f"{text[at : at + chars_max]} [... clipped: {chars_max} of {len(text)} characters are shown, from {at} on]"
+
+
+def _failed(sentence: str) -> ToolOutcome:
+    return ToolOutcome(text=sentence, ok=False)
+
+
+_SERVED: tuple[ServedTool[MemorySession], ...] = (
+    serve_function(memory_insert, MemorySession, kind="memory", title="Insert into memory"),
+    serve_function(memory_replace, MemorySession, kind="memory", title="Replace in memory", destructive=True),
+    serve_function(
+        memory_rethink, MemorySession, kind="memory", title="Rewrite memory", destructive=True, idempotent=True
+    ),
+    serve_function(core_memory_append, MemorySession, kind="memory", title="Append to memory"),
+    serve_function(core_memory_replace, MemorySession, kind="memory", title="Replace in memory", destructive=True),
+    serve_function(
+        conversation_search,
+        MemorySession,
+        kind="core",
+        title="Search the conversation",
+        read_only=True,
+        idempotent=True,
+    ),
+)
+MEMORY_TOOLS: tuple[Tool, ...] = tuple(served.tool for served in _SERVED)
+"""All memory tools, in a stable order."""

@@ -1,0 +1,178 @@
+"""The message history of an agent: every message ever, in order, immutable.
+
+The window and the model's search read from it; compaction takes messages out of the window, never out of here.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+from kelpie.errors import NotFound
+from kelpie.ids import AgentId, MessageId, RunId, StepId
+from kelpie.limits import GET_KEYS_MAX, HISTORY_HITS_MAX, HISTORY_SEARCHED_MAX, PAGE_ROWS_MAX
+from kelpie.llm.messages import Part, ReasoningPart, TextPart, ToolCallPart, ToolReturnPart
+from kelpie.storage.records import Batch, Records, Space
+
+MESSAGES_READ_AT_ONCE = 200  # of possibly MESSAGE_BYTES_MAX each, though hardly any is
+MessageKind = Literal["system", "user", "assistant", "tool", "summary"]
+
+
+class StoredMessage(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="form", tag=1):
+    """One message as it happened. `seq` is its place in the agent's history, counted from 0 without gaps."""
+
+    id: MessageId
+    agent_id: AgentId
+    seq: int
+    kind: MessageKind
+    parts: tuple[Part, ...]
+    created_at_us: int
+    run_id: RunId | None = None
+    step_id: StepId | None = None
+    otid: str | None = None  # the client's own key for a message that it sent
+    sender_id: str | None = None
+    name: str | None = None
+
+
+class MessagePlace(Struct, frozen=True, kw_only=True, tag_field="form", tag=1):
+    """Where in the history a message id stands."""
+
+    seq: int
+
+
+class HistoryQuery(Struct, frozen=True, kw_only=True):
+    """What to look for: every word of `text` (none: any message), in messages of these kinds, between these times.
+
+    Both times are inclusive. What the tools named in `skip_tools` were asked and answered is not searched, so that
+    a search does not find itself. System messages and summaries are found only when `kinds` names them.
+    """
+
+    text: str = ""
+    kinds: tuple[MessageKind, ...] = ("user", "assistant", "tool")
+    from_us: int | None = None
+    to_us: int | None = None
+    limit: int = HISTORY_HITS_MAX
+    skip_tools: tuple[str, ...] = ()
+
+
+class HistoryHits(Struct, frozen=True, kw_only=True):
+    """The newest messages that match, newest first. `complete` says that no older message was left unsearched."""
+
+    messages: tuple[StoredMessage, ...]
+    searched: int
+    complete: bool
+
+
+MESSAGES = Space("message", StoredMessage, large=True)  # at(agent_id, seq)
+MESSAGE_PLACES = Space("message_place", MessagePlace)  # at(agent_id, message_id)
+
+
+class History:
+    """The histories in the store."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    async def place(self, agent_id: AgentId, message_id: MessageId) -> int:
+        """The seq of a message. Raises NotFound."""
+        found = await self._records.get(MESSAGE_PLACES.at(agent_id, message_id))
+        if found is None:
+            raise NotFound(f"Message with id '{message_id}' not found", message_id=message_id)
+        return found.value.seq
+
+    async def get_many(self, agent_id: AgentId, seqs: Sequence[int]) -> list[StoredMessage]:
+        """The messages at these places, in this order. Raises NotFound if one is missing: the agent was removed."""
+        messages: list[StoredMessage] = []
+        for start in range(0, len(seqs), GET_KEYS_MAX):  # several snapshots of what never changes
+            some = seqs[start : start + GET_KEYS_MAX]
+            founds = await self._records.get_all([MESSAGES.at(agent_id, seq) for seq in some])
+            for seq, found in zip(some, founds, strict=True):
+                if found is None:
+                    raise NotFound(f"Message {seq} of agent '{agent_id}' not found", agent_id=agent_id)
+                assert found.value.seq == seq
+                messages.append(found.value)
+        return messages
+
+    async def search(self, agent_id: AgentId, query: HistoryQuery) -> HistoryHits:
+        """Look through the newest HISTORY_SEARCHED_MAX messages; the answer says whether there were more."""
+        assert 0 < query.limit <= HISTORY_HITS_MAX
+        words = tuple(query.text.casefold().split())
+        hits: list[StoredMessage] = []
+        searched, before = 0, None
+        while searched < HISTORY_SEARCHED_MAX:
+            messages = await self.list(agent_id, before_seq=before, limit=MESSAGES_READ_AT_ONCE, newest_first=True)
+            assert before is None or not messages or messages[0].seq < before, "ends: each page is older"
+            for message in messages:
+                searched += 1
+                if query.from_us is not None and message.created_at_us < query.from_us:
+                    return HistoryHits(messages=tuple(hits), searched=searched, complete=True)
+                if _matches(message, query, words):
+                    hits.append(message)
+                    if len(hits) == query.limit:
+                        return HistoryHits(messages=tuple(hits), searched=searched, complete=message.seq == 0)
+            if len(messages) < MESSAGES_READ_AT_ONCE or messages[-1].seq == 0:
+                return HistoryHits(messages=tuple(hits), searched=searched, complete=True)
+            before = messages[-1].seq
+        return HistoryHits(messages=tuple(hits), searched=searched, complete=False)
+
+    async def list(
+        self,
+        agent_id: AgentId,
+        *,
+        after_seq: int | None = None,
+        before_seq: int | None = None,
+        limit: int,
+        newest_first: bool = False,
+    ) -> list[StoredMessage]:
+        """Messages with after_seq < seq < before_seq: the oldest `limit`, or the newest, newest first."""
+        assert 0 < limit <= PAGE_ROWS_MAX
+        founds = await self._records.scan(
+            MESSAGES, agent_id, after=after_seq, before=before_seq, limit=limit, reverse=newest_first
+        )
+        return [found.value for found in founds]
+
+
+def append(batch: Batch, message: StoredMessage) -> None:
+    """Add a message at its place, which the owner of the agent counts. Raises LimitExceeded when it is too large."""
+    assert message.seq >= 0
+    batch.put(MESSAGES.at(message.agent_id, message.seq), message)
+    batch.put(MESSAGE_PLACES.at(message.agent_id, message.id), MessagePlace(seq=message.seq))
+
+
+def delete_all(batch: Batch, agent_id: AgentId) -> None:
+    """Remove the whole history of an agent."""
+    batch.delete_below(MESSAGES, agent_id)
+    batch.delete_below(MESSAGE_PLACES, agent_id)
+
+
+def part_text(part: Part) -> str:
+    """What a reader would call the text of a part; thinking is not said, so it has none."""
+    match part:
+        case TextPart():
+            return part.text
+        case ToolCallPart():
+            return f"{part.name}({part.arguments})"
+        case ToolReturnPart():
+            return part.text
+        case ReasoningPart():
+            return ""
+
+
+def searchable_text(message: StoredMessage, skip_tools: tuple[str, ...] = ()) -> str:
+    """The text of a message, its parts on lines of their own."""
+    texts: list[str] = []
+    for part in message.parts:
+        if isinstance(part, ToolCallPart | ToolReturnPart) and part.name in skip_tools:
+            continue
+        texts.append(part_text(part))
+    return "\n".join(text for text in texts if text)
+
+
+def _matches(message: StoredMessage, query: HistoryQuery, words: tuple[str, ...]) -> bool:
+    """Whether the message is wanted; its time is compared with `from_us` by the caller."""
+    if message.kind not in query.kinds:
+        return False
+    if query.to_us is not None and message.created_at_us > query.to_us:
+        return False
+    text = searchable_text(message, query.skip_tools).casefold()
+    return bool(text) and all(word in text for word in words)

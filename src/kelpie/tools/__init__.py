@@ -1,0 +1,1 @@
+"""Floor 4: tools, all of them served as MCP."""

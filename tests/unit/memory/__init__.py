@@ -1,0 +1,1 @@
+"""The memory room: blocks, history, window, compaction, rendering."""

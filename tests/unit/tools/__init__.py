@@ -1,0 +1,1 @@
+"""The tools room: schemas, the MCP server, the catalog."""
