@@ -1,0 +1,214 @@
+"""All configured models behind the seam `Models`: which provider, which wire, listed, asked, asked again.
+
+One `ConfiguredModels` serves a process. The offline model `kelpie/rehearsed` is always among its models, so
+that a fresh installation answers something before any key is configured.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Literal, assert_never
+
+import httpx2
+from msgspec import Struct
+
+from kelpie.errors import InvalidInput, KelpieError, NotFound
+from kelpie.limits import MODEL_RETRIES_MAX
+from kelpie.llm.anthropic import AnthropicWire
+from kelpie.llm.catalogue import Catalogue
+from kelpie.llm.messages import Delta, ModelReply, ModelRequest
+from kelpie.llm.model import ModelInfo, OnDelta
+from kelpie.llm.openai import OpenAIWire
+from kelpie.llm.pieces import pieces_of
+from kelpie.llm.rehearsed import REHEARSED_INFO, rehearse
+from kelpie.llm.retry import retry_delay_ms
+from kelpie.llm.sse_parse import ServerEvent, SseParser
+from kelpie.llm.transport import Answer, CallBounds, Endpoint, Sender
+from kelpie.llm.wire import ReplyOrigin, StreamDecoder, Wire
+from kelpie.world import World
+
+
+class ProviderSettings(Struct, frozen=True, kw_only=True):
+    """One provider: `name` is the handle's first half, `kind` the wire it speaks.
+
+    The base URL of kind `openai` includes `/v1`, that of `anthropic` does not.
+    """
+
+    name: str
+    kind: Literal["openai", "anthropic"]
+    base_url: str
+    api_key: str
+
+    def __repr__(self) -> str:
+        """Without the key, so that it cannot be logged by accident."""
+        return f"ProviderSettings(name={self.name!r}, kind={self.kind!r}, base_url={self.base_url!r}, api_key=***)"
+
+
+class ConfiguredModels:
+    """See `model.Models`."""
+
+    def __init__(
+        self,
+        world: World,
+        transport: httpx2.AsyncBaseTransport,
+        providers: Sequence[ProviderSettings],
+        *,
+        bounds: CallBounds | None = None,
+    ) -> None:
+        self._world = world
+        self._sender = Sender(world.wall, transport, bounds=bounds or CallBounds())
+        self._providers: dict[str, _Provider] = {}
+        for settings in providers:
+            if not settings.name or "/" in settings.name or settings.name in (*self._providers, "kelpie"):
+                raise InvalidInput(f"the provider name '{settings.name}' is taken or malformed", field="name")
+            self._providers[settings.name] = _Provider(settings, self._sender)
+
+    async def find(self, handle: str) -> ModelInfo:
+        """The model of that handle; see `model.Models.find`."""
+        if handle == REHEARSED_INFO.handle:
+            return REHEARSED_INFO
+        name, _, model = handle.partition("/")
+        provider = self._providers.get(name)
+        if provider is None or not model:
+            configured = ", ".join([*self._providers, "kelpie"])
+            raise NotFound(f"no model '{handle[:200]}' is configured; providers: {configured}", handle=handle[:200])
+        return await provider.catalogue.find(model)
+
+    async def list_models(self) -> list[ModelInfo]:
+        """Every model, in the order of the providers; see `model.Models.list_models`."""
+        async with asyncio.TaskGroup() as group:
+            lists = [
+                group.create_task(provider.catalogue.list_models(), name=f"llm.list.{name}")
+                for name, provider in self._providers.items()
+            ]
+        return [REHEARSED_INFO, *(info for listed in lists for info in listed.result())]
+
+    async def ask(self, info: ModelInfo, request: ModelRequest, on_delta: OnDelta | None) -> ModelReply:
+        """One call, retried by policy within one deadline; see `model.Models.ask`."""
+        if info.handle == REHEARSED_INFO.handle:
+            return await _rehearsed(request, on_delta)
+        provider = self._providers.get(info.provider)
+        if provider is None:
+            raise NotFound(f"the provider of '{info.handle}' is no longer configured", handle=info.handle)
+        assert info.model == request.model, "the request is for the model that was found"
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._sender.bounds.call_ms / 1_000
+        for attempt in range(MODEL_RETRIES_MAX + 1):
+            call = _Call(provider, info, request, on_delta)
+            try:
+                return await call.make(self._sender, deadline)
+            except KelpieError as error:
+                delay_ms = retry_delay_ms(error, attempt, self._world.entropy.fraction())
+                assert delay_ms is None or delay_ms > 0
+                if delay_ms is None or clock() + delay_ms / 1_000 >= deadline:
+                    raise provider.without_key(error) from None
+                self._world.marks.reached("model call repeated")
+            if call.reported:
+                on_delta = _report_nothing
+            await asyncio.sleep(delay_ms / 1_000)
+        raise AssertionError("the policy gives up at the last attempt")
+
+    async def close(self) -> None:
+        """Close all connections; no call may follow."""
+        await self._sender.close()
+
+
+class _Provider:
+    """One provider, ready to be asked."""
+
+    def __init__(self, settings: ProviderSettings, sender: Sender) -> None:
+        self.wire = _wire_of(settings)
+        self.endpoint = Endpoint(settings.name, settings.base_url, self.wire.headers(settings.api_key))
+        self.catalogue = Catalogue(settings.name, settings.kind, self.wire, self.endpoint, sender)
+        self._api_key = settings.api_key
+
+    def without_key(self, error: KelpieError) -> KelpieError:
+        """The error, or one that says the same without our key, should the provider have repeated it."""
+        if not self._api_key or self._api_key not in error.sentence:
+            return error
+        return type(error)(error.sentence.replace(self._api_key, "<api key>"), **error.fields)
+
+
+class _Call:
+    """One attempt at one call."""
+
+    def __init__(self, provider: _Provider, info: ModelInfo, request: ModelRequest, on_delta: OnDelta | None) -> None:
+        self.reported = False  # a piece of this attempt has reached the reader
+        self._provider = provider
+        self._info = info
+        self._request = request
+        self._on_delta = on_delta
+        self._origin = ReplyOrigin(provider=info.provider, step_id=request.step_id)
+        self._parser = SseParser()
+        self._decoder: StreamDecoder = provider.wire.stream_decoder(self._origin)
+
+    async def make(self, sender: Sender, deadline: float) -> ModelReply:
+        """Send it and decode what comes."""
+        assert not self.reported, "a call is made once"
+        wire = self._provider.wire
+        stream = self._on_delta is not None
+        body = wire.encode(self._request, self._info, stream=stream)
+        answer = await sender.send(
+            self._provider.endpoint,
+            "POST",
+            wire.ask_path(),
+            body,
+            deadline=deadline,
+            sink=self._take if stream else None,
+        )
+        if answer.status != 200:
+            raise wire.error(answer.status, answer.body, answer.retry_after_ms, self._info.provider)
+        if not answer.streamed and not (stream and _looks_like_events(answer)):
+            reply = wire.decode(answer.body, self._origin)
+            self._report(pieces_of(reply))
+            return reply
+        assert answer.body == b"" or not answer.streamed
+        self._take(answer.body)  # empty, unless the stream was not labelled as one
+        for event in self._parser.close():
+            self._hear(event)
+        return self._decoder.finish()
+
+    def _take(self, chunk: bytes) -> bool:
+        """The sink of a streamed reply: report its pieces, answer whether it is complete."""
+        for event in self._parser.feed(chunk):
+            self._hear(event)
+        return self._decoder.done
+
+    def _hear(self, event: ServerEvent) -> None:
+        self._report(self._decoder.feed(event))
+
+    def _report(self, deltas: list[Delta]) -> None:
+        if self._on_delta is None:
+            return
+        for delta in deltas:
+            self.reported = True
+            self._on_delta(delta)
+
+
+def _wire_of(settings: ProviderSettings) -> Wire:
+    match settings.kind:
+        case "openai":
+            return OpenAIWire(settings.base_url)
+        case "anthropic":
+            return AnthropicWire()
+        case _:
+            assert_never(settings.kind)
+
+
+def _looks_like_events(answer: Answer) -> bool:
+    """Whether a body without the right label is an event stream all the same."""
+    return answer.body.lstrip().startswith((b"data:", b"event:", b":"))
+
+
+async def _rehearsed(request: ModelRequest, on_delta: OnDelta | None) -> ModelReply:
+    """The offline model's reply; others get their turn before it and after each word."""
+    await asyncio.sleep(0)
+    reply = rehearse(request)
+    if on_delta is not None:
+        for delta in pieces_of(reply):
+            on_delta(delta)
+            await asyncio.sleep(0)
+    return reply
+
+
+def _report_nothing(delta: Delta) -> None:
+    """The reader has had pieces of an earlier attempt and gets the whole reply in the end."""
