@@ -3,6 +3,7 @@
     KelpieError
       Refused            the caller's fault; nothing happened; the same request will be refused again
         InvalidInput  NotFound  AlreadyExists  Forbidden  LimitExceeded  CallCycle  ModelRefused
+        WindowOverflow
       Unavailable        nothing happened; the same request may succeed later
         Busy  NotOwner  Conflict  Draining  StoreDown  StorageFull  ModelUnavailable
         ServerUnreachable

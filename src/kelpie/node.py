@@ -1,0 +1,94 @@
+"""One whole node, assembled: the only place that picks real parts and introduces the rooms to each other.
+
+`build_node` puts the house together from any parts of the seams; the simulator calls it with its own, so what it
+tests is what runs. `open_real` picks the real parts of a server process and takes them down again.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from kelpie.actor.host import Host
+from kelpie.actor.outbox import Outbox
+from kelpie.actor.router import Router
+from kelpie.agent.door import AgentDoor
+from kelpie.agent.kind import AgentKind
+from kelpie.agent.memory_tools import MEMORY_TOOLS, memory_server
+from kelpie.agent.performer import Performer
+from kelpie.api.app import App
+from kelpie.api.letta.house import House, furnish
+from kelpie.api.letta.table import route_table
+from kelpie.config import Config
+from kelpie.ids import NodeId
+from kelpie.llm.model import Models
+from kelpie.llm.providers import ConfiguredModels
+from kelpie.llm.transport import open_transport
+from kelpie.memory.blocks import Blocks
+from kelpie.storage.checked import CheckedStore
+from kelpie.storage.records import Records
+from kelpie.storage.sqlite import open_sqlite
+from kelpie.storage.store import Store
+from kelpie.system import system_world
+from kelpie.tools.tool import Toolbox
+from kelpie.tools.toolbox import ToolCatalog
+from kelpie.world import World
+
+LOCAL = NodeId("local")  # the only node of a server that owns its store
+
+
+class Node:
+    """A house ready to live: the application for HTTP, the rooms behind it, and the host of its actors."""
+
+    def __init__(self, app: App, house: House, host: Host) -> None:
+        self.app = app
+        self.house = house
+        self.host = host
+
+    async def run(self, started: asyncio.Event) -> None:
+        """Live until cancelled; `started` is set once agents can be called. Raises Broken."""
+        await self.host.run(started)
+
+    async def drain(self, drain_ms_max: int) -> bool:
+        """Begin no more turns and wait for the running ones; whether all of them ended in time.
+
+        What did not end is committed as far as it went; whoever opens the store next resumes it.
+        """
+        self.app.drain()
+        return await self.host.drain(drain_ms_max)
+
+
+def build_node(world: World, store: Store, models: Models, toolboxes: Sequence[Toolbox], node_id: NodeId) -> Node:
+    """The house over these parts, which stay the caller's to close. Nothing runs before `Node.run`."""
+    records = Records(CheckedStore(store))
+    outbox = Outbox(records)
+    catalog = ToolCatalog(toolboxes, MEMORY_TOOLS)
+    performer = Performer(world, records, outbox, models, catalog, memory_server())
+    host = Host(world, records, AgentKind(performer), node_id)
+    house = furnish(
+        world=world,
+        records=records,
+        blocks=Blocks(records, world),
+        tools=catalog,
+        models=models,
+        door=AgentDoor(world, records, Router(host), outbox),
+    )
+    return Node(App(route_table(), house, world.entropy), house, host)
+
+
+@asynccontextmanager
+async def open_real(config: Config) -> AsyncIterator[Node]:
+    """A node over the data directory and the providers of `config`; to be run inside, closed on the way out.
+
+    Raises StoreOwned, StoreTooNew, DataCorrupt, StorageFull, StoreDown, InvalidInput.
+    """
+    world = system_world()
+    store = await open_sqlite(Path(config.data_dir).expanduser().absolute(), world)
+    try:
+        models = ConfiguredModels(world, open_transport(), config.providers)
+        try:
+            yield build_node(world, store, models, (), LOCAL)
+        finally:
+            await models.close()
+    finally:
+        await store.close()

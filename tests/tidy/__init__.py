@@ -1,0 +1,1 @@
+"""The tidy test: the rules of the house that a machine can check, each shown to catch what it forbids."""
