@@ -74,6 +74,15 @@ SETTINGS = (
         meaning="Listen on an address that other machines reach, although nobody is asked who they are.",
     ),
     Setting(
+        name="allowed_hosts",
+        variable="KELPIE_ALLOWED_HOSTS",
+        flag="--allowed-hosts",
+        kind="text",
+        default="",
+        meaning="Names besides localhost by which proxies address this server and whose pages may use it, separated by "
+        "commas. Requests in another name are refused, so that no web page can reach the server through a browser.",
+    ),
+    Setting(
         name="drain_ms",
         variable="KELPIE_DRAIN_MS",
         flag="--drain-ms",
@@ -154,6 +163,7 @@ class Config(Struct, frozen=True, kw_only=True):
     port: int
     data_dir: str
     allow_remote: bool
+    allowed_hosts: str
     drain_ms: int
     log_level: str
     access_log: bool
@@ -183,6 +193,7 @@ def read_config(environ: Mapping[str, str], flags: Mapping[str, str]) -> Config:
         port=port,
         data_dir=str(read["data_dir"]),
         allow_remote=bool(read["allow_remote"]),
+        allowed_hosts=str(read["allowed_hosts"]),
         drain_ms=int(read["drain_ms"]),
         log_level=str(read["log_level"]),
         access_log=bool(read["access_log"]),

@@ -33,6 +33,7 @@ PAGE_ROWS_MAX = 1_000
 STREAM_PING_MS = 15_000
 DRAIN_MS_MAX = 20_000
 SERVER_CLOSE_SECONDS_MAX = 5  # for open connections, after the drain
+SERVER_SWITCH_INTERVAL_MS = 0.5  # Python's default of 5 ms is what a committed answer would wait for a busy loop
 SERVER_KEEP_ALIVE_SECONDS = 75
 SERVER_CONNECTIONS_WAITING_MAX = 2_048  # asked of the system, which may hold fewer before they are accepted
 RETRY_AFTER_MS = 1_000
@@ -64,6 +65,7 @@ EVENTS_PER_RUN_MAX = 10_000
 EVENTS_PAGE_ROWS = 200
 SUBSCRIBERS_PER_RUN_MAX = 64
 SUBSCRIBER_EVENTS_MAX = 1_024
+PREVIEWS_KEPT_MAX = 512  # pieces of a reply that a reader who comes a moment late is still shown
 INBOX_KEPT_MS = 24 * 3_600_000
 INBOX_SWEPT_MAX = 200  # entries that one sweep removes
 IDEMPOTENCY_KEY_BYTES_MAX = 4_096  # the otids of MESSAGES_PER_CALL_MAX messages, joined, fit
@@ -169,6 +171,7 @@ assert INBOX_SWEPT_MAX * 2 + 10 <= COMMIT_OPERATIONS_MAX
 assert TURN_STEPS_DEFAULT <= TURN_STEPS_MAX
 assert PAGE_ROWS_MAX <= SCAN_ROWS_MAX
 assert EVENTS_PAGE_ROWS <= SCAN_ROWS_MAX
+assert PREVIEWS_KEPT_MAX <= SUBSCRIBER_EVENTS_MAX // 2, "a late reader's queue has room for all that is kept"
 assert MODEL_CALL_DEADLINE_MS < REQUEST_DEADLINE_MS
 assert MODEL_CONNECT_MS < MODEL_SILENCE_MS < MODEL_CALL_DEADLINE_MS
 assert MODEL_EVENT_BYTES_MAX <= MODEL_REPLY_BYTES_MAX

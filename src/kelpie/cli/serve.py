@@ -21,11 +21,17 @@ import uvicorn
 import uvloop
 
 from kelpie import __version__
+from kelpie.api.host_guard import HostGuard, names_allowed
 from kelpie.cli.banner import banner
 from kelpie.cli.exits import OK
-from kelpie.config import SETTINGS, Config, Setting, read_config
+from kelpie.config import SETTINGS, Config, Setting, is_loopback, read_config
 from kelpie.errors import InvalidInput, KelpieError, PortTaken
-from kelpie.limits import SERVER_CLOSE_SECONDS_MAX, SERVER_CONNECTIONS_WAITING_MAX, SERVER_KEEP_ALIVE_SECONDS
+from kelpie.limits import (
+    SERVER_CLOSE_SECONDS_MAX,
+    SERVER_CONNECTIONS_WAITING_MAX,
+    SERVER_KEEP_ALIVE_SECONDS,
+    SERVER_SWITCH_INTERVAL_MS,
+)
 from kelpie.node import Node, open_real
 
 log = logging.getLogger("kelpie.serve")
@@ -37,6 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     configure_logging(config)
     for warning in config.warnings:
         log.warning("%s", warning)
+    sys.setswitchinterval(SERVER_SWITCH_INTERVAL_MS / 1_000)
     with bind(config.host, config.port) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(config, listener))
     return OK
@@ -151,7 +158,7 @@ class Server(uvicorn.Server):
     def __init__(self, node: Node, config: Config, listener: socket.socket) -> None:
         super().__init__(
             uvicorn.Config(
-                node.app,
+                HostGuard(node.app, names_allowed(config.allowed_hosts, loopback=is_loopback(config.host))),
                 loop="none",
                 http="httptools",
                 ws="none",

@@ -11,6 +11,7 @@ DEFAULTS = Config(
     port=8283,
     data_dir="./.kelpie",
     allow_remote=False,
+    allowed_hosts="",
     drain_ms=20_000,
     log_level="info",
     access_log=False,

@@ -33,7 +33,7 @@ def test_help_names_every_setting_of_a_server() -> None:
     """Each flag with its variable and its default."""
     text = " ".join(flag_parser().format_help().split())
     for setting in served_settings():
-        assert f"({setting.variable}; default {setting.default})" in text
+        assert f"({setting.variable}; default {setting.default or 'none'})" in text
 
 
 @pytest.mark.parametrize("given", [["--prot", "1"], ["--po", "1"], ["--port"], ["stray"]])

@@ -1,0 +1,231 @@
+"""Lists of agents and of their runs, page by page, read from the indexes by time of creation."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from msgspec import Struct
+
+from kelpie.agent.roster import AgentView, not_found
+from kelpie.agent.state import (
+    AGENT_RUNS,
+    AGENTS,
+    AGENTS_BY_TIME,
+    RUNS,
+    STATES,
+    AgentSettings,
+    AgentState,
+    Run,
+    StopReason,
+)
+from kelpie.errors import LimitExceeded, NotFound
+from kelpie.ids import AgentId, RunId
+from kelpie.limits import AGENTS_SCANNED_MAX, GET_KEYS_MAX, PAGE_ROWS_MAX, SCAN_ROWS_MAX
+from kelpie.memory.blocks import Block, Blocks
+from kelpie.storage import keys
+from kelpie.storage.records import Found, Records, Space
+
+READ_AT_ONCE = 64  # records of possibly RECORD_BYTES_MAX each, though hardly any is
+TAGS_AGENTS_MAX = 10_000
+T = TypeVar("T", bound=Struct)
+
+
+class AgentFilter(Struct, frozen=True, kw_only=True):
+    """Which agents a list or count is about; None and () filter nothing."""
+
+    name: str | None = None
+    tags: tuple[str, ...] = ()
+    all_tags: bool = False
+    text: str | None = None  # a part of the name, in any case
+    stop_reason: StopReason | None = None  # of the last run
+
+
+class Page(Struct, frozen=True, kw_only=True):
+    """Where a page lies: `before` and `after` are ids in the order asked for."""
+
+    before: str | None = None
+    after: str | None = None
+    limit: int
+    newest_first: bool = True
+
+
+EVERY_AGENT = AgentFilter()
+
+
+class Listing:
+    """Reads the lists."""
+
+    def __init__(self, records: Records, blocks: Blocks) -> None:
+        self._records = records
+        self._blocks = blocks
+
+    async def agents(self, wanted: AgentFilter, page: Page, *, with_blocks: bool = True) -> list[AgentView]:
+        """A page of agents. Raises NotFound for a cursor that is no agent."""
+        assert 0 < page.limit <= PAGE_ROWS_MAX
+        start, end = await self._bounds(AGENTS_BY_TIME, (), page, self._agent_key)
+        views: list[tuple[AgentSettings, AgentState]] = []
+        scanned = 0
+        while len(views) < page.limit and scanned < AGENTS_SCANNED_MAX:
+            rows = await self._scan(AGENTS_BY_TIME, start, end, READ_AT_ONCE, page.newest_first)
+            pairs = await self._pairs([row.value.id for row in rows])
+            views += [pair for pair in pairs if _is_wanted(pair[0], pair[1], wanted)]
+            if len(rows) < READ_AT_ONCE:
+                break
+            start, end = _beyond(rows[-1].key, start, end, page.newest_first)
+            scanned += len(rows)
+        return await self._with_blocks(views[: page.limit], with_blocks)
+
+    async def count(self, wanted: AgentFilter = EVERY_AGENT) -> int:
+        """How many agents there are. LimitExceeded when there are more to look at than AGENTS_SCANNED_MAX."""
+        start, end = keys.below(AGENTS_BY_TIME.name)
+        at_once = SCAN_ROWS_MAX if wanted == EVERY_AGENT else READ_AT_ONCE
+        counted = scanned = 0
+        assert at_once <= SCAN_ROWS_MAX
+        while scanned <= AGENTS_SCANNED_MAX:
+            assert counted <= scanned
+            rows = await self._scan(AGENTS_BY_TIME, start, end, at_once, False)
+            if wanted == EVERY_AGENT:
+                counted += len(rows)
+            else:
+                pairs = await self._pairs([row.value.id for row in rows])
+                counted += sum(_is_wanted(settings, state, wanted) for settings, state in pairs)
+            if len(rows) < at_once:
+                return counted
+            start, end = _beyond(rows[-1].key, start, end, False)
+            scanned += len(rows)
+        raise LimitExceeded(
+            f"there are more than {AGENTS_SCANNED_MAX} agents to count",
+            limit="AGENTS_SCANNED_MAX",
+            maximum=AGENTS_SCANNED_MAX,
+        )
+
+    async def some(self, agent_ids: Sequence[AgentId], *, with_blocks: bool = True) -> list[AgentView]:
+        """These agents, those that are there, in this order."""
+        assert len(agent_ids) <= PAGE_ROWS_MAX
+        views: list[tuple[AgentSettings, AgentState]] = []
+        for start in range(0, len(agent_ids), READ_AT_ONCE):
+            views += await self._pairs(agent_ids[start : start + READ_AT_ONCE])
+        return await self._with_blocks(views, with_blocks)
+
+    async def tags(self) -> list[str]:
+        """The tags of all agents, sorted. LimitExceeded when there are more than TAGS_AGENTS_MAX agents."""
+        start, end = keys.below(AGENTS_BY_TIME.name)
+        tags: set[str] = set()
+        for _ in range(TAGS_AGENTS_MAX // READ_AT_ONCE + 1):
+            rows = await self._scan(AGENTS_BY_TIME, start, end, READ_AT_ONCE, False)
+            assert start <= end
+            assert len(rows) <= READ_AT_ONCE
+            for settings, _state in await self._pairs([row.value.id for row in rows]):
+                tags.update(settings.tags)
+            if len(rows) < READ_AT_ONCE:
+                return sorted(tags)
+            start, end = _beyond(rows[-1].key, start, end, False)
+        raise LimitExceeded(
+            f"there are more than {TAGS_AGENTS_MAX} agents to collect tags from",
+            limit="TAGS_AGENTS_MAX",
+            maximum=TAGS_AGENTS_MAX,
+        )
+
+    async def runs(self, agent_id: AgentId, page: Page, is_wanted: Callable[[Run], bool]) -> list[Run]:
+        """A page of the agent's runs. Raises NotFound for an unknown agent or cursor."""
+        assert 0 < page.limit <= PAGE_ROWS_MAX
+        if await self._records.get(AGENTS.at(agent_id)) is None:
+            raise not_found(agent_id)
+        start, end = await self._bounds(AGENT_RUNS, (agent_id,), page, self._run_key)
+        runs: list[Run] = []
+        scanned = 0
+        while len(runs) < page.limit and scanned < AGENTS_SCANNED_MAX:
+            rows = await self._scan(AGENT_RUNS, start, end, READ_AT_ONCE, page.newest_first)
+            founds = await self._records.get_all([RUNS.at(row.value.id) for row in rows])
+            assert all(found is None or found.value.agent_id == agent_id for found in founds)
+            runs += [found.value for found in founds if found is not None and is_wanted(found.value)]
+            if len(rows) < READ_AT_ONCE:
+                break
+            start, end = _beyond(rows[-1].key, start, end, page.newest_first)
+            scanned += len(rows)
+        return runs[: page.limit]
+
+    # -- inside --------------------------------------------------------------------------------------------
+
+    async def _pairs(self, agent_ids: Sequence[AgentId]) -> list[tuple[AgentSettings, AgentState]]:
+        """Settings and state of the agents that are there."""
+        assert len(agent_ids) <= GET_KEYS_MAX
+        settings = await self._records.get_all([AGENTS.at(agent_id) for agent_id in agent_ids])
+        states = await self._records.get_all([STATES.at(agent_id) for agent_id in agent_ids])
+        return [
+            (one.value, two.value)
+            for one, two in zip(settings, states, strict=True)
+            if one is not None and two is not None
+        ]
+
+    async def _with_blocks(
+        self, pairs: Sequence[tuple[AgentSettings, AgentState]], with_blocks: bool
+    ) -> list[AgentView]:
+        wanted = sorted({ref.id for settings, _ in pairs for ref in settings.blocks}) if with_blocks else []
+        assert len(pairs) <= PAGE_ROWS_MAX
+        blocks: dict[str, Block] = {}
+        for start in range(0, len(wanted), READ_AT_ONCE):
+            for found in await self._blocks.get_many(wanted[start : start + READ_AT_ONCE]):
+                if found is not None:
+                    blocks[found.value.id] = found.value
+        assert len(blocks) <= len(wanted)
+        return [
+            AgentView(
+                settings=settings,
+                state=state,
+                blocks=tuple(blocks[ref.id] for ref in settings.blocks if ref.id in blocks),
+            )
+            for settings, state in pairs
+        ]
+
+    async def _bounds(
+        self, space: Space, prefix: tuple[str, ...], page: Page, key_of: Callable[[str], Awaitable[bytes]]
+    ) -> tuple[bytes, bytes]:
+        """The index keys strictly between the page's cursors."""
+        lower, upper = (page.before, page.after) if page.newest_first else (page.after, page.before)
+        start, end = keys.below(space.name, *prefix)
+        if lower is not None:
+            start = max(start, await key_of(lower) + b"\0")
+        if upper is not None:
+            end = min(end, await key_of(upper))
+        return start, end
+
+    async def _agent_key(self, agent_id: str) -> bytes:
+        found = await self._records.get(AGENTS.at(agent_id))
+        if found is None:
+            raise not_found(AgentId(agent_id))
+        return AGENTS_BY_TIME.at(found.value.created_at_us, agent_id).key
+
+    async def _run_key(self, run_id: str) -> bytes:
+        found = await self._records.get(RUNS.at(run_id))
+        if found is None:
+            raise run_not_found(RunId(run_id))
+        return AGENT_RUNS.at(found.value.agent_id, found.value.created_at_us, run_id).key
+
+    async def _scan(self, space: Space[T], start: bytes, end: bytes, limit: int, newest_first: bool) -> list[Found[T]]:
+        assert 0 < limit <= SCAN_ROWS_MAX
+        if start >= end:
+            return []
+        rows = await self._records.store.scan(start, end, limit=limit, reverse=newest_first)
+        return [Found(row.key, space.decode(row.key, row.value), row.version) for row in rows]
+
+
+def run_not_found(run_id: RunId) -> NotFound:
+    """The error for a run that is not there."""
+    return NotFound(f"Run with id '{run_id[:80]}' not found", run_id=run_id[:80])
+
+
+def _beyond(key: bytes, start: bytes, end: bytes, newest_first: bool) -> tuple[bytes, bytes]:
+    """What is left of the range behind the last key that was read."""
+    assert start <= key < end
+    return (start, key) if newest_first else (key + b"\0", end)
+
+
+def _is_wanted(settings: AgentSettings, state: AgentState, wanted: AgentFilter) -> bool:
+    if wanted.name is not None and settings.name != wanted.name:
+        return False
+    if wanted.text is not None and wanted.text.casefold() not in settings.name.casefold():
+        return False
+    if wanted.stop_reason is not None and state.last_stop_reason != wanted.stop_reason:
+        return False
+    has = [tag in settings.tags for tag in wanted.tags]
+    return not has or (all(has) if wanted.all_tags else any(has))

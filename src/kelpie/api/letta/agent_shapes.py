@@ -1,0 +1,193 @@
+"""Agents as the wire shows them.
+
+`include` picks the parts that cost something; without it the whole agent is given. What the wire has and this
+server does not keeps the value that it has for agents without it.
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from kelpie.agent.roster import AgentView
+from kelpie.agent.state import NO_JSON, AgentSettings
+from kelpie.api.letta.block_shapes import BlockOut, show_block
+from kelpie.api.letta.house import House
+from kelpie.api.letta.models import (
+    MODEL_SETTINGS_SHAPES,
+    EmbeddingConfigOut,
+    LlmConfigOut,
+    ModelSettingsOut,
+    show_embedding_config,
+    show_llm_config,
+    show_model_settings,
+)
+from kelpie.api.letta.tools import ToolOut, show_tool
+from kelpie.api.letta.values import USER_ID, micros_date, optional_date
+from kelpie.api.route import one_of
+from kelpie.limits import TOOL_RETURN_CHARS_DEFAULT
+from kelpie.memory.compaction import SUMMARY_SYSTEM
+
+MAX_FILES_OPEN = 10
+FILE_VIEW_CHARS = 25_000
+JSON_OBJECT = Meta(extra_json_schema={"type": ["object", "null"]})  # what is stored as JSON goes out as it is
+ALL_PARTS = frozenset({"agent.blocks", "agent.tools", "agent.tags"})
+AGENT_SHAPES = (*MODEL_SETTINGS_SHAPES, EmbeddingConfigOut)
+_OLD_PARTS = {"memory": "agent.blocks", "tools": "agent.tools", "tags": "agent.tags"}
+
+
+class MemoryOut(Struct, frozen=True, kw_only=True):
+    """The agent's blocks, in the wire's older form."""
+
+    agent_type: str
+    git_enabled: bool = False
+    blocks: list[BlockOut]
+    file_blocks: list[BlockOut] = []
+    prompt_template: str = ""
+
+
+class CompactionOut(Struct, frozen=True, kw_only=True):
+    """How the window is compacted."""
+
+    model: str | None
+    model_settings: dict[str, Any] | None = None
+    prompt: str | None = SUMMARY_SYSTEM
+    prompt_acknowledgement: bool = False
+    clip_chars: int | None = TOOL_RETURN_CHARS_DEFAULT
+    mode: str = "sliding_window"
+    sliding_window_percentage: float
+
+
+class AgentOut(Struct, frozen=True, kw_only=True):
+    """An agent as the wire shows it."""
+
+    created_by_id: str | None = USER_ID
+    last_updated_by_id: str | None = USER_ID
+    created_at: str
+    updated_at: str
+    id: str
+    name: str
+    tool_rules: list[dict[str, Any]] | None = []
+    message_ids: list[str] | None
+    system: str
+    agent_type: str
+    llm_config: LlmConfigOut
+    embedding_config: Annotated[Any, one_of(EmbeddingConfigOut, or_null=True)]
+    model: str | None
+    embedding: str | None
+    model_settings: ModelSettingsOut
+    compaction_settings: CompactionOut | None
+    response_format: dict[str, Any] | None = None
+    description: str | None
+    metadata: Annotated[Any, JSON_OBJECT]
+    memory: MemoryOut
+    blocks: list[BlockOut]
+    tools: list[ToolOut]
+    sources: list[dict[str, Any]] = []
+    tags: tuple[str, ...]
+    tool_exec_environment_variables: list[dict[str, Any]] = []
+    secrets: list[dict[str, Any]] = []
+    project_id: str | None = None
+    template_id: str | None = None
+    base_template_id: str | None = None
+    deployment_id: str | None = None
+    entity_id: str | None = None
+    identity_ids: list[str] = []
+    identities: list[dict[str, Any]] = []
+    pending_approval: dict[str, Any] | None = None
+    message_buffer_autoclear: bool
+    enable_sleeptime: bool | None = None
+    multi_agent_group: dict[str, Any] | None = None
+    managed_group: dict[str, Any] | None = None
+    last_run_completion: str | None
+    last_run_duration_ms: int | None
+    last_stop_reason: str | None
+    timezone: str | None
+    max_files_open: int | None = MAX_FILES_OPEN
+    per_file_view_window_char_limit: int | None = FILE_VIEW_CHARS
+    hidden: bool | None
+
+
+class KeptFields(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What clients may set, the core has no use for, and is given back as it was."""
+
+    project_id: str | None = None
+    template_id: str | None = None
+    base_template_id: str | None = None
+    enable_sleeptime: bool | None = None
+    max_files_open: int | None = MAX_FILES_OPEN
+    per_file_view_window_char_limit: int | None = FILE_VIEW_CHARS
+    embedding_config: dict[str, Any] | None = None
+
+
+_KEPT = msgspec.json.Decoder(KeptFields)
+_NOTHING_KEPT = KeptFields()
+
+
+def read_parts(include: list[str] | None, relationships: list[str] | None) -> frozenset[str]:
+    """Which parts to show; both lists name some, the second in older words."""
+    if include is None and relationships is None:
+        return ALL_PARTS
+    return frozenset([*(include or []), *(_OLD_PARTS.get(name, name) for name in relationships or [])])
+
+
+def kept_fields(settings: AgentSettings) -> KeptFields:
+    """What the agent's settings keep for the wire."""
+    return _NOTHING_KEPT if settings.wire == NO_JSON else _KEPT.decode(settings.wire)
+
+
+async def show_agent(house: House, view: AgentView, parts: frozenset[str] = ALL_PARTS) -> AgentOut:
+    """An agent as the wire shows it."""
+    settings, state = view.settings, view.state
+    info = await house.memo.recall(settings.model)
+    kept = kept_fields(settings)
+    blocks = [show_block(block) for block in view.blocks] if "agent.blocks" in parts else []
+    tools = [show_tool(tool) for tool in house.tools.present(settings.tools)] if "agent.tools" in parts else []
+    return AgentOut(
+        created_at=micros_date(settings.created_at_us),
+        updated_at=micros_date(settings.updated_at_us),
+        id=settings.id,
+        name=settings.name,
+        message_ids=[entry.id for entry in state.window],
+        system=settings.system,
+        agent_type=settings.kind,
+        llm_config=show_llm_config(info, settings.sampling, settings.context_window_tokens),
+        embedding_config=kept.embedding_config or _embedding_config(settings),
+        model=settings.model,
+        embedding=settings.embedding,
+        model_settings=show_model_settings(info, settings.sampling),
+        compaction_settings=_compaction(settings),
+        description=settings.description,
+        metadata=settings.metadata,
+        memory=MemoryOut(agent_type=settings.kind, blocks=blocks),
+        blocks=blocks,
+        tools=tools,
+        tags=settings.tags if "agent.tags" in parts else (),
+        project_id=kept.project_id,
+        template_id=kept.template_id,
+        base_template_id=kept.base_template_id,
+        message_buffer_autoclear=settings.forget_between_turns,
+        enable_sleeptime=kept.enable_sleeptime,
+        last_run_completion=optional_date(state.last_run_at_us),
+        last_run_duration_ms=state.last_run_ms,
+        last_stop_reason=state.last_stop_reason,
+        timezone=settings.timezone,
+        max_files_open=kept.max_files_open,
+        per_file_view_window_char_limit=kept.per_file_view_window_char_limit,
+        hidden=settings.hidden,
+    )
+
+
+def _embedding_config(settings: AgentSettings) -> EmbeddingConfigOut | None:
+    return None if settings.embedding is None else show_embedding_config(settings.embedding)
+
+
+def _compaction(settings: AgentSettings) -> CompactionOut:
+    """The client's own settings, where it gave any, over ours."""
+    compaction = settings.compaction
+    given: dict[str, Any] = msgspec.json.decode(compaction.wire) or {}
+    shown = CompactionOut(
+        model=compaction.model or settings.model, sliding_window_percentage=compaction.keep_percent / 100
+    )
+    known = {name: value for name, value in given.items() if name in shown.__struct_fields__ and value is not None}
+    return msgspec.structs.replace(shown, **known) if known else shown

@@ -1,0 +1,323 @@
+"""Agents on the wire: made, read, listed, counted, changed, deleted; their tools; their window and prompt."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from kelpie.agent.listing import AgentFilter
+from kelpie.agent.state import StopReason
+from kelpie.api.letta.agent_requests import CreateAgentIn, UpdateAgentIn, read_agent_changes, read_new_agent
+from kelpie.api.letta.agent_shapes import AGENT_SHAPES, AgentOut, read_parts, show_agent
+from kelpie.api.letta.house import House
+from kelpie.api.letta.paging import Order, PageLimit, read_page
+from kelpie.api.letta.tools import ToolOut, page_of_tools
+from kelpie.api.route import Ask, Route
+from kelpie.ids import AgentId, ToolId, new_uuid
+from kelpie.memory.render import compile_system
+
+LIMIT_DEFAULT = 50
+TOOLS_LIMIT_DEFAULT = 10
+
+
+class ListAgents(Struct, frozen=True, kw_only=True):
+    """Which agents, which page of them, and which of their parts."""
+
+    name: str | None = None
+    tags: list[str] | None = None
+    match_all_tags: bool = False
+    query_text: str | None = None
+    last_stop_reason: StopReason | None = None
+    before: str | None = None
+    after: str | None = None
+    limit: PageLimit | None = LIMIT_DEFAULT
+    include: list[str] | None = None
+    include_relationships: list[str] | None = None
+    order: Order = "desc"
+    ascending: bool = False
+    order_by: Literal["created_at"] | None = None
+    sort_by: Literal["created_at"] | None = None
+
+
+class CountAgents(Struct, frozen=True, kw_only=True):
+    """Which agents to count."""
+
+    name: str | None = None
+    tags: list[str] | None = None
+    match_all_tags: bool = False
+    query_text: str | None = None
+    last_stop_reason: StopReason | None = None
+
+
+class AgentParts(Struct, frozen=True, kw_only=True):
+    """Which parts of the agent to show; nothing asked for: all."""
+
+    include: list[str] | None = None
+    include_relationships: list[str] | None = None
+
+
+class PageOfTools(Struct, frozen=True, kw_only=True):
+    """Which page of an agent's tools."""
+
+    before: str | None = None
+    after: str | None = None
+    limit: PageLimit | None = TOOLS_LIMIT_DEFAULT
+    order: Order = "desc"
+
+
+class ResetIn(Struct, frozen=True, kw_only=True):
+    """Nothing has to be said: this server has no default first messages."""
+
+    add_default_initial_messages: bool | None = None
+
+
+class DeletedOut(Struct, frozen=True, kw_only=True):
+    """That something is gone."""
+
+    message: str
+
+
+async def list_agents(house: House, ask: Ask[ListAgents, None]) -> list[AgentOut]:
+    """A page of agents, the newest first unless asked otherwise."""
+    query = ask.query
+    page = read_page(
+        "agent",
+        before=query.before,
+        after=query.after,
+        limit=query.limit,
+        order="asc" if query.ascending else query.order,
+        limit_default=LIMIT_DEFAULT,
+    )
+    parts = read_parts(query.include, query.include_relationships)
+    views = await house.listing.agents(_filter(query), page, with_blocks="agent.blocks" in parts)
+    return [await show_agent(house, view, parts) for view in views]
+
+
+async def count_agents(house: House, ask: Ask[CountAgents, None]) -> int:
+    """How many agents there are."""
+    return await house.listing.count(_filter(ask.query))
+
+
+async def create_agent(house: House, ask: Ask[None, CreateAgentIn]) -> AgentOut:
+    """A new agent."""
+    name = f"agent-{new_uuid(house.world.entropy)[:8]}"
+    return await show_agent(house, await house.roster.create(read_new_agent(ask.body, name)))
+
+
+async def retrieve_agent(house: House, ask: Ask[AgentParts, None]) -> AgentOut:
+    """One agent."""
+    parts = read_parts(ask.query.include, ask.query.include_relationships)
+    view = await house.roster.get(AgentId(ask.path["agent_id"]), with_blocks="agent.blocks" in parts)
+    return await show_agent(house, view, parts)
+
+
+async def modify_agent(house: House, ask: Ask[None, UpdateAgentIn]) -> AgentOut:
+    """Edit an agent."""
+    agent_id = AgentId(ask.path["agent_id"])
+    changes = read_agent_changes(ask.body, await house.roster.get_settings(agent_id))
+    return await show_agent(house, await house.roster.update(agent_id, changes))
+
+
+async def delete_agent(house: House, ask: Ask[None, None]) -> DeletedOut:
+    """Remove an agent with its history; blocks stay."""
+    agent_id = AgentId(ask.path["agent_id"])
+    await house.roster.get_settings(agent_id)
+    await house.door.delete(agent_id)
+    return DeletedOut(message=f"Agent id={agent_id} successfully deleted")
+
+
+async def reset_messages(house: House, ask: Ask[None, ResetIn | None]) -> AgentOut:
+    """Empty the agent's window; its history stays."""
+    agent_id = AgentId(ask.path["agent_id"])
+    await house.roster.get_settings(agent_id)
+    await house.door.reset(agent_id)
+    return await show_agent(house, await house.roster.get(agent_id))
+
+
+async def recompile_agent(house: House, ask: Ask[None, None]) -> str:
+    """The system prompt as the model is given it now; it is made anew at every step, so nothing has to be stored."""
+    view = await house.roster.get(AgentId(ask.path["agent_id"]))
+    return compile_system(view.settings.system, view.blocks)
+
+
+async def list_tools_for_agent(house: House, ask: Ask[PageOfTools, None]) -> list[ToolOut]:
+    """The agent's tools, the last attached first unless asked otherwise."""
+    settings = await house.roster.get_settings(AgentId(ask.path["agent_id"]))
+    query = ask.query
+    tools = house.tools.present(settings.tools)
+    limit = query.limit or TOOLS_LIMIT_DEFAULT
+    return page_of_tools(tools, before=query.before, after=query.after, limit=limit, order=query.order)
+
+
+async def attach_tool(house: House, ask: Ask[None, None]) -> AgentOut:
+    """Give the agent a tool."""
+    view = await house.roster.attach_tool(AgentId(ask.path["agent_id"]), ToolId(ask.path["tool_id"]))
+    return await show_agent(house, view)
+
+
+async def detach_tool(house: House, ask: Ask[None, None]) -> AgentOut:
+    """Take a tool from the agent."""
+    view = await house.roster.detach_tool(AgentId(ask.path["agent_id"]), ToolId(ask.path["tool_id"]))
+    return await show_agent(house, view)
+
+
+async def list_tags(house: House, ask: Ask[None, None]) -> list[str]:
+    """The tags of all agents."""
+    return await house.listing.tags()
+
+
+def _filter(query: ListAgents | CountAgents) -> AgentFilter:
+    return AgentFilter(
+        name=query.name,
+        tags=tuple(query.tags or ()),
+        all_tags=query.match_all_tags,
+        text=query.query_text,
+        stop_reason=query.last_stop_reason,
+    )
+
+
+ROUTES = (
+    Route(
+        method="GET",
+        path="/v1/agents/",
+        name="list_agents",
+        summary="List agents",
+        tag="agents",
+        handler=list_agents,
+        query=ListAgents,
+        answer=list[AgentOut],
+        shapes=AGENT_SHAPES,
+        refusals=(404,),
+    ),
+    Route(
+        method="GET",
+        path="/v1/agents/count",
+        name="count_agents",
+        summary="Count agents",
+        tag="agents",
+        handler=count_agents,
+        query=CountAgents,
+        answer=int,
+    ),
+    Route(
+        method="POST",
+        path="/v1/agents/",
+        name="create_agent",
+        summary="Create an agent",
+        tag="agents",
+        handler=create_agent,
+        body=CreateAgentIn,
+        answer=AgentOut,
+        shapes=AGENT_SHAPES,
+        refusals=(400, 404, 409),
+    ),
+    Route(
+        method="GET",
+        path="/v1/agents/{agent_id}",
+        name="retrieve_agent",
+        summary="Read an agent",
+        tag="agents",
+        handler=retrieve_agent,
+        query=AgentParts,
+        answer=AgentOut,
+        shapes=AGENT_SHAPES,
+        refusals=(404,),
+    ),
+    Route(
+        method="PATCH",
+        path="/v1/agents/{agent_id}",
+        name="modify_agent",
+        summary="Change an agent",
+        tag="agents",
+        handler=modify_agent,
+        body=UpdateAgentIn,
+        answer=AgentOut,
+        shapes=AGENT_SHAPES,
+        refusals=(400, 404, 409),
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/agents/{agent_id}",
+        name="delete_agent",
+        summary="Delete an agent with its history",
+        tag="agents",
+        handler=delete_agent,
+        answer=DeletedOut,
+        refusals=(404, 409, 429, 503),
+    ),
+    Route(
+        method="PATCH",
+        path="/v1/agents/{agent_id}/reset-messages",
+        name="reset_messages",
+        summary="Empty the window of an agent",
+        tag="agents",
+        handler=reset_messages,
+        body=ResetIn | None,
+        body_needed=False,
+        answer=AgentOut,
+        shapes=AGENT_SHAPES,
+        refusals=(404, 429, 503),
+    ),
+    Route(
+        method="POST",
+        path="/v1/agents/{agent_id}/recompile",
+        name="recompile_agent",
+        summary="The system prompt as the model is given it",
+        tag="agents",
+        handler=recompile_agent,
+        answer=str,
+        refusals=(404,),
+    ),
+    Route(
+        method="POST",
+        path="/v1/agents/{agent_id}/system-prompt/recompile",
+        name="recompile_agent_system_prompt",
+        summary="The system prompt as the model is given it",
+        tag="agents",
+        handler=recompile_agent,
+        answer=str,
+        refusals=(404,),
+        deprecated=True,
+    ),
+    Route(
+        method="GET",
+        path="/v1/agents/{agent_id}/tools",
+        name="list_tools_for_agent",
+        summary="List the tools of an agent",
+        tag="agents",
+        handler=list_tools_for_agent,
+        query=PageOfTools,
+        answer=list[ToolOut],
+        refusals=(404,),
+    ),
+    Route(
+        method="PATCH",
+        path="/v1/agents/{agent_id}/tools/attach/{tool_id}",
+        name="attach_tool_to_agent",
+        summary="Give an agent a tool",
+        tag="agents",
+        handler=attach_tool,
+        answer=AgentOut,
+        shapes=AGENT_SHAPES,
+        refusals=(404, 409),
+    ),
+    Route(
+        method="PATCH",
+        path="/v1/agents/{agent_id}/tools/detach/{tool_id}",
+        name="detach_tool_from_agent",
+        summary="Take a tool from an agent",
+        tag="agents",
+        handler=detach_tool,
+        answer=AgentOut,
+        shapes=AGENT_SHAPES,
+        refusals=(404, 409),
+    ),
+    Route(
+        method="GET",
+        path="/v1/tags/",
+        name="list_tags",
+        summary="List the tags of all agents",
+        tag="tags",
+        handler=list_tags,
+        answer=list[str],
+    ),
+)

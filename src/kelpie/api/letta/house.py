@@ -1,0 +1,47 @@
+"""What the handlers of the compatible door reach: the rooms below, introduced to them by the assembly."""
+
+from msgspec import Struct
+
+from kelpie.agent.door import AgentDoor
+from kelpie.agent.listing import Listing
+from kelpie.agent.roster import Roster
+from kelpie.api.letta.modelmemo import ModelMemo
+from kelpie.llm.model import Models
+from kelpie.memory.blocks import Blocks
+from kelpie.memory.history import History
+from kelpie.storage.records import Records
+from kelpie.tools.toolbox import ToolCatalog
+from kelpie.world import World
+
+
+class House(Struct, frozen=True, kw_only=True):
+    """The rooms below the door."""
+
+    world: World
+    records: Records
+    roster: Roster
+    listing: Listing
+    blocks: Blocks
+    history: History
+    tools: ToolCatalog
+    models: Models
+    memo: ModelMemo
+    door: AgentDoor
+
+
+def furnish(
+    *, world: World, records: Records, blocks: Blocks, tools: ToolCatalog, models: Models, door: AgentDoor
+) -> House:
+    """A house of the parts that the assembly picked."""
+    return House(
+        world=world,
+        records=records,
+        roster=Roster(records, blocks, tools, models, world),
+        listing=Listing(records, blocks),
+        blocks=blocks,
+        history=History(records),
+        tools=tools,
+        models=models,
+        memo=ModelMemo(models),
+        door=door,
+    )

@@ -1,0 +1,227 @@
+"""A run as a stream of wire messages.
+
+In the foreground the pieces of a reply are shown while it is made, and of the committed message only what the
+pieces lacked. A preview that turns out not to be the beginning of what was committed (the model was asked again
+in between) is followed by the whole text. In the background only committed messages are shown, each with a
+number, so that a reader who comes back is given exactly what it has not seen: the numbers depend on the stored
+messages alone, never on what a reader asked to be shown.
+"""
+
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from typing import Any, assert_never
+
+from msgspec import Struct
+
+from kelpie.agent.door import AgentDoor
+from kelpie.agent.events import DeltaEvent, FinishedEvent, MessageEvent
+from kelpie.api.errors import sentence_of
+from kelpie.api.letta.message_shapes import (
+    AssistantMessage,
+    ErrorMessage,
+    HiddenReasoningMessage,
+    Ping,
+    ReasoningMessage,
+    StopReasonOut,
+    ToolCallDeltaOut,
+    ToolCallMessage,
+    WireMessage,
+    common_fields,
+    show_message,
+    show_stop,
+    show_usage,
+    wire_indexes,
+    with_seq,
+)
+from kelpie.api.letta.values import part_otid, seconds_date
+from kelpie.api.sse import COMMENT, DONE, EventStream, frame
+from kelpie.errors import KelpieError
+from kelpie.ids import MessageId, RunId, new_uuid
+from kelpie.llm.messages import ReasoningDelta, ReasoningPart, TextDelta, TextPart, ToolCallDelta, ToolCallPart
+from kelpie.memory.history import StoredMessage
+from kelpie.world import World
+
+
+class StreamOptions(Struct, frozen=True, kw_only=True):
+    """What a reader wants to be shown."""
+
+    tokens: bool = False
+    numbered: bool = False
+    seen: int = 0  # the highest number that the reader has
+    pings: bool = True
+    types: frozenset[str] | None = None
+    summaries: bool = False
+
+
+class _Preview:
+    """What was shown of one reply before it was committed."""
+
+    def __init__(self, message_id: MessageId) -> None:
+        self.message_id = message_id
+        self.pieces = 0  # how many were shown, from the first on; one that does not follow them is not
+        self.texts: dict[int, str] = {}  # by part
+        self.calls: set[int] = set()  # the parts that are tool calls
+
+
+class RunView:
+    """Turns one run's events into wire messages."""
+
+    def __init__(self, run_id: RunId, options: StreamOptions) -> None:
+        self._run_id = run_id
+        self._options = options
+        self._preview: _Preview | None = None
+        self._committed: set[MessageId] = set()  # a piece that comes after its message is stale
+        self._number = 1  # of the last numbered event; the first ping's
+
+    def show(self, event: MessageEvent | DeltaEvent) -> list[WireMessage]:
+        """What this event adds to what was shown."""
+        match event:
+            case DeltaEvent():
+                return [shown for shown in self._show_delta(event) if self._is_wanted(shown)]
+            case MessageEvent():
+                return self._show_committed(event.message)
+            case _:
+                assert_never(event)
+
+    def _show_committed(self, stored: StoredMessage) -> list[WireMessage]:
+        preview, self._preview = self._preview, None
+        self._committed.add(stored.id)
+        if preview is not None and preview.message_id == stored.id and preview.texts:
+            assert not self._options.numbered, "previews have no numbers"
+            return [shown for shown in _rest(stored, preview) if self._is_wanted(shown)]
+        wanted: list[WireMessage] = []
+        for shown in show_message(stored):
+            self._number += 1
+            if self._is_wanted(shown) and self._number > self._options.seen:
+                wanted.append(with_seq(shown, self._number if self._options.numbered else None))
+        return wanted
+
+    def _show_delta(self, event: DeltaEvent) -> list[WireMessage]:
+        if event.message_id in self._committed:
+            return []
+        if self._preview is None or self._preview.message_id != event.message_id:
+            self._preview = _Preview(event.message_id)
+        preview, delta = self._preview, event.delta
+        if event.piece != preview.pieces:
+            return []  # one before it was dropped: the committed message will have the rest
+        preview.pieces += 1
+        is_new = delta.part not in preview.texts
+        piece = delta.arguments if isinstance(delta, ToolCallDelta) else delta.text
+        preview.texts[delta.part] = preview.texts.get(delta.part, "") + piece
+        if isinstance(delta, ToolCallDelta):
+            preview.calls.add(delta.part)
+        common: dict[str, Any] = {
+            "id": event.message_id,
+            "date": seconds_date(event.created_at_us),
+            "otid": part_otid(event.message_id, _preview_index(preview, delta.part)),
+            "step_id": event.step_id,
+            "run_id": self._run_id,
+        }
+        match delta:
+            case TextDelta():
+                return [AssistantMessage(**common, content=delta.text)] if delta.text else []
+            case ReasoningDelta():
+                return [ReasoningMessage(**common, reasoning=delta.text)] if delta.text else []
+            case ToolCallDelta():
+                return _show_call_piece(common, delta, is_new)
+            case _:
+                assert_never(delta)
+
+    def _is_wanted(self, shown: WireMessage) -> bool:
+        if shown.message_type == "summary_message" and not self._options.summaries:
+            return False
+        return self._options.types is None or shown.message_type in self._options.types
+
+
+def stream_run(world: World, door: AgentDoor, run_id: RunId, options: StreamOptions) -> EventStream:
+    """The run as an event stream: ping, messages, what went wrong, stop reason, usage, and the end."""
+
+    def ping() -> bytes:
+        return frame(_ping(world, run_id, None)) if options.pings else COMMENT
+
+    return EventStream(_frames(world, door, run_id, options), ping)
+
+
+async def _frames(world: World, door: AgentDoor, run_id: RunId, options: StreamOptions) -> AsyncGenerator[bytes, None]:
+    if options.pings and options.seen < 1:
+        yield frame(_ping(world, run_id, 1 if options.numbered else None))
+    view = RunView(run_id, options)
+    deltas = options.tokens and not options.numbered
+    try:
+        async with aclosing(door.follow(run_id, after=0, deltas=deltas)) as events:
+            async for event in events:
+                if isinstance(event, FinishedEvent):
+                    for shown in _ending(run_id, event):
+                        yield frame(shown)
+                    break
+                for shown in view.show(event):
+                    yield frame(shown)
+    except KelpieError as error:
+        yield frame(_error(run_id, error.code, sentence_of(error)))
+        yield frame(StopReasonOut(stop_reason="error"))
+    yield DONE
+
+
+def _ending(run_id: RunId, finished: FinishedEvent) -> Iterable[Struct]:
+    if finished.error is not None:
+        yield _error(run_id, finished.error.code, finished.error.sentence)
+    yield show_stop(finished)
+    yield show_usage(finished)
+
+
+def _error(run_id: RunId, code: str, sentence: str) -> ErrorMessage:
+    return ErrorMessage(run_id=run_id, error_type=code, message=sentence, detail=sentence)
+
+
+def _ping(world: World, run_id: RunId, seq_id: int | None) -> Ping:
+    ping_id = f"ping-{new_uuid(world.entropy)}"
+    return Ping(id=ping_id, date=seconds_date(world.wall.now_us()), seq_id=seq_id, run_id=run_id)
+
+
+def _preview_index(preview: _Preview, part: int) -> int:
+    """The number of the wire message that a part belongs to: tool calls share the first one's."""
+    calls = sorted(preview.calls)
+    if part in calls:
+        return calls[0]
+    return part - len([at for at in calls[1:] if at < part])
+
+
+def _show_call_piece(common: dict[str, Any], delta: ToolCallDelta, is_new: bool) -> list[WireMessage]:
+    """The name first and by itself, then the arguments."""
+    pieces: list[ToolCallDeltaOut] = []
+    if is_new:
+        pieces.append(ToolCallDeltaOut(name=delta.name, tool_call_id=delta.call_id))
+    if delta.arguments:
+        pieces.append(ToolCallDeltaOut(arguments=delta.arguments, tool_call_id=delta.call_id))
+    return [ToolCallMessage(**common, tool_call=piece, tool_calls=piece) for piece in pieces]
+
+
+def _rest(stored: StoredMessage, preview: _Preview) -> list[WireMessage]:
+    """What the pieces lacked of the committed message."""
+    shown: list[WireMessage] = []
+    for at, (part, index) in enumerate(zip(stored.parts, wire_indexes(stored.parts), strict=True)):
+        common: dict[str, Any] = {**common_fields(stored), "otid": part_otid(stored.id, index)}
+        seen = preview.texts.get(at)
+        match part:
+            case TextPart():
+                text = _unseen(part.text, seen)
+                if text:
+                    shown.append(AssistantMessage(**common, content=text))
+            case ReasoningPart() if part.redacted is None:
+                text = _unseen(part.text, seen)
+                if text or part.signature:
+                    shown.append(ReasoningMessage(**common, reasoning=text, signature=part.signature))
+            case ReasoningPart():
+                shown.append(HiddenReasoningMessage(**common, hidden_reasoning=part.redacted))
+            case ToolCallPart():
+                rest = ToolCallDelta(
+                    part=at, call_id=part.call_id, name=part.name, arguments=_unseen(part.arguments, seen)
+                )
+                shown += _show_call_piece(common, rest, seen is None)
+            case _:
+                raise AssertionError("a reply has no tool returns")
+    return shown
+
+
+def _unseen(text: str, seen: str | None) -> str:
+    return text[len(seen) :] if seen is not None and text.startswith(seen) else text

@@ -1,0 +1,37 @@
+"""Every route of this server, as one table, and the pages about them."""
+
+from kelpie.api import docs
+from kelpie.api.letta import agents, blocks, core_memory, health, messages, models, runs, tools
+from kelpie.api.route import Route, RouteTable
+
+ROUTES: tuple[Route, ...] = (
+    *health.ROUTES,
+    *models.ROUTES,
+    *agents.ROUTES,
+    *core_memory.ROUTES,
+    *messages.ROUTES,
+    *runs.ROUTES,
+    *blocks.ROUTES,
+    *tools.ROUTES,
+)
+ALIASES = {"latest": "v1"}
+HOME = """<p>A runtime for stateful AI agents, version {version}. This server speaks the Letta V1 API: point the
+official client at it, nothing else changes.</p>
+<pre>pip install letta-client
+
+from letta_client import Letta
+client = Letta(base_url="{url}", api_key="anything")
+agent = client.agents.create(
+    model="kelpie/rehearsed",
+    memory_blocks=[{{"label": "human", "value": "Name: Ada"}}],
+)
+print(client.agents.messages.create(agent.id, input="Hello!").messages)</pre>
+<p>Or from a terminal:</p>
+<pre>curl {url}/v1/health/
+curl {url}/v1/models/</pre>
+<p><a href="/docs">All operations</a> &middot; <a href="/openapi.json">the OpenAPI document</a></p>"""
+
+
+def route_table() -> RouteTable:
+    """Every route of this server, and of the pages about them."""
+    return RouteTable([*ROUTES, *docs.routes(ROUTES, HOME)], ALIASES)

@@ -1,0 +1,133 @@
+"""What a reader of a stream is shown: pieces first, of the committed message only the rest, numbers that last."""
+
+from typing import Any
+
+import pytest
+
+from kelpie.agent.events import DeltaEvent, MessageEvent
+from kelpie.api.letta.stream_view import RunView, StreamOptions
+from kelpie.ids import AgentId, MessageId, RunId, StepId
+from kelpie.llm.messages import (
+    Delta,
+    Part,
+    ReasoningDelta,
+    ReasoningPart,
+    TextDelta,
+    TextPart,
+    ToolCallDelta,
+    ToolCallPart,
+)
+from kelpie.memory.history import MessageKind, StoredMessage
+
+RUN = RunId("run-00000000-0000-4000-8000-000000000001")
+STEP = StepId("step-00000000-0000-4000-8000-000000000001")
+MESSAGE = MessageId("message-00000000-0000-4000-8000-0000000000ff")
+
+
+def stored(*parts: Part, kind: MessageKind = "assistant") -> MessageEvent:
+    message = StoredMessage(
+        id=MESSAGE, agent_id=AgentId("agent-x"), seq=1, kind=kind, parts=parts, created_at_us=0, run_id=RUN
+    )
+    return MessageEvent(number=1, message=message)
+
+
+def piece(number: int, delta: Delta, message_id: MessageId = MESSAGE) -> DeltaEvent:
+    return DeltaEvent(message_id=message_id, step_id=STEP, piece=number, created_at_us=0, delta=delta)
+
+
+def shown(view: RunView, *events: MessageEvent | DeltaEvent) -> list[Any]:
+    """Each wire message as its kind and what it says."""
+    said: list[Any] = []
+    for event in events:
+        for one in view.show(event):
+            for name in ("content", "reasoning", "hidden_reasoning", "tool_call", "summary"):
+                if hasattr(one, name):
+                    said.append((one.message_type.removesuffix("_message"), one.otid[-2:], getattr(one, name)))
+    return said
+
+
+def text(number: int, words: str, part: int = 0) -> DeltaEvent:
+    return piece(number, TextDelta(part=part, text=words))
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        pytest.param([text(0, "al"), text(1, "pha")], ["al", "pha", " beta"], id="the rest"),
+        pytest.param([text(0, "alpha"), text(1, " beta")], ["alpha", " beta"], id="nothing is left"),
+        pytest.param([text(1, "pha")], ["alpha beta"], id="the first piece was dropped"),
+        pytest.param([text(0, "al"), text(2, "beta")], ["al", "pha beta"], id="one in the middle was dropped"),
+        pytest.param([text(0, "other")], ["other", "alpha beta"], id="the model was asked again"),
+        pytest.param([], ["alpha beta"], id="no preview"),
+    ],
+)
+def test_preview_and_rest_add_up_to_the_committed_text(events: list[DeltaEvent], expected: list[str]) -> None:
+    view = RunView(RUN, StreamOptions(tokens=True))
+    assert [words for _, _, words in shown(view, *events, stored(TextPart(text="alpha beta")))] == expected
+
+
+def test_a_reply_of_all_kinds_keeps_its_otids_from_preview_to_commit() -> None:
+    """Two tool calls share one number, and what follows them is numbered on."""
+    view = RunView(RUN, StreamOptions(tokens=True))
+    events = [
+        piece(0, ReasoningDelta(part=0, text="Hm")),
+        piece(1, ToolCallDelta(part=1, call_id="c1", name="one", arguments="")),
+        piece(2, ToolCallDelta(part=1, call_id="c1", name=None, arguments="{}")),
+        piece(3, ToolCallDelta(part=2, call_id="c2", name="two", arguments="{")),
+        piece(4, TextDelta(part=3, text="so")),
+    ]
+    said = shown(view, *events)
+    assert [(kind, otid) for kind, otid, _ in said] == [
+        ("reasoning", "80"),
+        ("tool_call", "81"),
+        ("tool_call", "81"),
+        ("tool_call", "81"),
+        ("tool_call", "81"),
+        ("assistant", "82"),
+    ]
+    committed = stored(
+        ReasoningPart(text="Hm", signature="s"),
+        ToolCallPart(call_id="c1", name="one", arguments="{}"),
+        ToolCallPart(call_id="c2", name="two", arguments="{}"),
+        TextPart(text="so it is"),
+    )
+    rest = view.show(committed)
+    assert [(one.message_type, one.otid and one.otid[-2:]) for one in rest] == [
+        ("reasoning_message", "80"),
+        ("tool_call_message", "81"),
+        ("assistant_message", "82"),
+    ]
+    assert (rest[0].reasoning, rest[0].signature) == ("", "s")  # pyright: ignore
+    assert rest[1].tool_call.arguments == "}" and rest[2].content == " it is"  # pyright: ignore
+
+
+def test_pieces_that_come_after_their_message_are_not_shown() -> None:
+    view = RunView(RUN, StreamOptions(tokens=True))
+    events = [stored(TextPart(text="alpha")), text(0, "al"), text(1, "pha")]
+    assert shown(view, *events) == [("assistant", "80", "alpha")]
+
+
+def test_encrypted_thinking_is_shown_when_it_is_committed() -> None:
+    view = RunView(RUN, StreamOptions(tokens=True))
+    events = [text(0, "hi", part=1), stored(ReasoningPart(redacted="xyz"), TextPart(text="hi"))]
+    assert shown(view, *events)[1:] == [("hidden_reasoning", "80", "xyz")]
+
+
+def test_numbers_count_wire_messages_and_do_not_depend_on_what_is_asked_for() -> None:
+    events = [
+        stored(ReasoningPart(text="Hm"), TextPart(text="one")),
+        stored(TextPart(text="two")),
+        stored(TextPart(text="sum"), kind="summary"),
+        stored(TextPart(text="three")),
+    ]
+
+    def numbers(**options: Any) -> list[int | None]:
+        view = RunView(RUN, StreamOptions(**{"numbered": True, **options}))
+        return [one.seq_id for event in events for one in view.show(event)]
+
+    assert numbers(summaries=True) == [2, 3, 4, 5, 6]
+    assert numbers() == [2, 3, 4, 6]
+    assert numbers(types=frozenset({"assistant_message"})) == [3, 4, 6]
+    assert numbers(seen=3) == [4, 6]
+    assert numbers(seen=6) == []
+    assert numbers(numbered=False) == [None] * 4

@@ -1,0 +1,1 @@
+"""The official clients of the compatible API, unmodified, against a real server."""
