@@ -1,0 +1,1 @@
+"""Floor 3: one owner per address, bounded queues, durable events."""

@@ -1,0 +1,492 @@
+"""The only loop around the turn: take what happened, decide, commit, and only then act.
+
+One task owns the agent while it is awake. It alone reads and changes the agent's state, one commit at a time,
+so there is nothing to lock. Model calls and outside tools run beside it as child tasks and report back as
+values; a call in the control lane is therefore served between any two steps, however long the model takes.
+
+    mailbox ----+
+                +--> one thing at a time --> turn.step() --> commit --> publish --> perform the effect
+    reports ----+                                                                        |
+       ^                                                                                 |
+       +---------------------------- a child task reports back <-------------------------+
+"""
+
+import asyncio
+from collections import deque
+from typing import assert_never
+
+import msgspec
+
+from kelpie.actor.mailbox import Letter, Mailbox
+from kelpie.actor.recovery import Done, Remind, Resume, disarm
+from kelpie.actor.tenure import Tenure
+from kelpie.agent import inbox, removal
+from kelpie.agent.admission import NO_ROOM, check_run, has_room
+from kelpie.agent.calls import Accepted, Cancel, CancelledRuns, Delete, Reset, Send
+from kelpie.agent.effects import (
+    AskModel,
+    Cancelled,
+    Compacted,
+    CompactWindow,
+    Effect,
+    Replied,
+    Resumed,
+    RunTools,
+    Told,
+    ToolReturned,
+)
+from kelpie.agent.journal import Draft
+from kelpie.agent.performer import Asked, MemoryWork, Performer, Summary
+from kelpie.agent.state import AGENT_RUNS, INBOX, RUNS, STATES, AgentState, Run, RunIndex
+from kelpie.agent.turn import begin, step
+from kelpie.errors import ActivationLost, Busy, Conflict, NotFound, Refused, StorageFull, StoreDown, Unavailable
+from kelpie.ids import AgentId, RunId, new_step_id
+from kelpie.limits import COMMIT_ATTEMPTS_MAX, GET_KEYS_MAX, RETRY_AFTER_MS, TOOL_CALLS_PARALLEL_MAX
+from kelpie.llm.messages import ToolCallPart
+from kelpie.memory.history import StoredMessage
+from kelpie.memory.window import Counted
+from kelpie.storage.records import Found
+
+COMMIT_RETRY_FIRST_MS = 20
+
+
+class AgentActor:
+    """One agent, awake. Implements `actor.activation.Actor`."""
+
+    def __init__(self, tenure: Tenure, performer: Performer, *, blamed: bool) -> None:
+        self._tenure = tenure
+        self._performer = performer
+        self._world = performer.world
+        self._records = performer.records
+        self._history = performer.history
+        self._outbox = performer.outbox
+        self._blamed = blamed
+        assert tenure.epoch >= 1
+        assert tenure.address
+        self._id = AgentId(tenure.address)
+        self._found: Found[AgentState] | None = None
+        self._window: list[StoredMessage] = []
+        self._run: Run | None = None
+        self._memory_calls: deque[ToolCallPart] = deque()
+        self._reports: deque[Asked | Summary | ToolReturned] = deque()
+        self._counted: Counted | None = None
+        self._effects: list[asyncio.Task[None]] = []
+        self._places = asyncio.Semaphore(TOOL_CALLS_PARALLEL_MAX)
+        self._group: asyncio.TaskGroup | None = None
+        self._awake = asyncio.Event()
+        self._forget = False
+        self._stopping = False
+        self._serving = False
+        self._gone = False
+
+    # -- what an activation asks ------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call is being served, a turn runs or waits, or the agent is being removed."""
+        return self._found is None or self._serving or self._has_work
+
+    @property
+    def _has_work(self) -> bool:
+        return self._state.turn is not None or bool(self._state.queue) or self._state.deleting
+
+    async def load(self) -> None:
+        """Read the committed state, and the messages of the window."""
+        self._found = await self._records.get(STATES.at(self._id))
+        if self._found is None:
+            await removal.disown(self._tenure)
+            raise NotFound(f"Agent with id '{self._id}' not found", id=self._id)
+        seqs = [entry.seq for entry in self._state.window]
+        for at in range(0, len(seqs), GET_KEYS_MAX):
+            self._window += await self._history.get_many(self._id, seqs[at : at + GET_KEYS_MAX])
+        assert [message.seq for message in self._window] == seqs
+        if self._state.turn is not None:
+            found = await self._records.get(RUNS.at(self._state.turn.run_id))
+            assert found is not None, "a running turn has its run's record"
+            self._run = found.value
+
+    async def run(self, mailbox: Mailbox) -> None:
+        """Serve until stopped. Children end with it."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                if self._state.turn is not None:
+                    await self._resume()
+                while not self._gone:
+                    if not await self._serve_next(mailbox):
+                        if self._stopping and not self._has_work:
+                            return
+                        self._awake.clear()
+                        await self._awake.wait()
+                mailbox.close(NotFound(f"Agent with id '{self._id}' not found", id=self._id))
+        finally:
+            if self._run is not None:
+                self._outbox.forget_previews(self._run.id)
+
+    def wake(self) -> None:
+        """There is something to do."""
+        self._awake.set()
+
+    def stop(self) -> None:
+        """End when nothing is under way."""
+        self._stopping = True
+        self._awake.set()
+
+    # -- one thing at a time ----------------------------------------------------------------------------
+
+    @property
+    def _state(self) -> AgentState:
+        assert self._found is not None, "load() comes first"
+        return self._found.value
+
+    async def _serve_next(self, mailbox: Mailbox) -> bool:
+        """Do the next thing; False when there is none. Letters go first: they never wait for a model."""
+        letter = mailbox.take(int(asyncio.get_running_loop().time() * 1000))
+        if letter is not None:
+            await self._serve(letter)
+        elif self._state.deleting:
+            await self._remove()
+        elif self._reports:
+            await self._take_report(self._reports.popleft())
+        elif self._memory_calls:
+            await self._use_memory(self._memory_calls.popleft())
+        elif self._state.turn is None and self._state.queue:
+            await self._begin_queued()
+        else:
+            return False
+        return True
+
+    async def _serve(self, letter: Letter) -> None:
+        self._serving = True
+        try:
+            letter.answer(await self._answer(letter.call.body))
+        except (Refused, Unavailable) as error:
+            letter.fail(error)  # nothing was changed, so the agent goes on
+        except BaseException:
+            letter.fail(ActivationLost(f"'{self._id}' was lost while it served the call"))
+            raise
+        finally:
+            self._serving = False
+
+    async def _answer(self, body: msgspec.Struct) -> msgspec.Struct:
+        assert self._serving
+        assert not self._gone
+        match body:
+            case Delete():
+                await self._delete()
+                return Done()
+            case _ if self._state.deleting:
+                raise NotFound(f"Agent with id '{self._id}' not found", id=self._id)
+            case Send():
+                return await self._accept(body)
+            case Cancel():
+                return await self._cancel(body)
+            case Reset():
+                return await self._reset()
+            case Remind():
+                return await self._remind(body)
+            case Resume():
+                return Done()  # to be awake was all that was wanted
+            case _:
+                raise AssertionError(f"an agent is not asked {type(body).__name__}")
+
+    async def _accept(self, send: Send) -> Accepted:
+        """Make the messages durable as a run, and begin it at once if nothing else runs."""
+        assert send.messages
+        assert not self._state.deleting
+        seen = await self._seen(send)
+        if seen is not None:
+            return Accepted(run_id=seen)
+        idle = self._state.turn is None and not self._state.queue
+        now_us = self._world.wall.now_us()
+        run = Run(
+            id=send.run_id,
+            agent_id=self._id,
+            status="running" if idle else "created",
+            input=send.messages,
+            options=send.options,
+            created_at_us=now_us,
+        )
+        check_run(self._state, run)
+        draft = self._draft()
+        draft.batch.check_absent(RUNS.at(run.id))
+        draft.batch.put(AGENT_RUNS.at(self._id, now_us, run.id), RunIndex(id=run.id, created_at_us=now_us))
+        draft.state = inbox.remember(draft.batch, draft.state, send, await self._records.store.now_ms())
+        if not idle:
+            draft.change(queue=(*draft.state.queue, run.id))
+            draft.batch.put(RUNS.at(run.id), run)
+            await self._commit(draft)
+            return Accepted(run_id=run.id)
+        decision = begin(run.id, run.options, new_step_id(self._world.entropy))
+        draft.begin(run, decision.turn)
+        await self._commit(draft)
+        self._run = run
+        self._perform(decision.effect)
+        return Accepted(run_id=run.id)
+
+    async def _seen(self, send: Send) -> RunId | None:
+        """The run that answers this request already."""
+        if send.key_hash is None:
+            return send.run_id if await self._records.get(RUNS.at(send.run_id)) is not None else None
+        entry, run = await self._records.get_two(INBOX.at(self._id, send.key_hash), RUNS.at(send.run_id))
+        if run is not None:
+            return run.value.id
+        if entry is None:
+            return None
+        inbox.check_same(entry.value, send)
+        self._world.marks.reached("a client's repeat got the first answer")
+        return entry.value.run_id
+
+    async def _begin_queued(self) -> None:
+        run_id = self._state.queue[0]
+        found = await self._records.get(RUNS.at(run_id))
+        assert found is not None, "a queued run has a record"
+        if not has_room(self._state, found.value):
+            draft = self._draft()
+            draft.drop_queued(found.value, self._world.wall.now_us(), NO_ROOM)
+            return await self._commit_patiently(draft)
+        run = msgspec.structs.replace(found.value, status="running")
+        decision = begin(run.id, run.options, new_step_id(self._world.entropy))
+        draft = self._draft()
+        draft.change(queue=self._state.queue[1:])
+        draft.begin(run, decision.turn)
+        await self._commit_patiently(draft)
+        self._run = run
+        self._perform(decision.effect)
+
+    # -- the turn ---------------------------------------------------------------------------------------
+
+    async def _resume(self) -> None:
+        turn = self._state.turn
+        assert turn is not None
+        self._world.marks.reached("an interrupted turn was resumed")
+        calls = [pending.call for pending in turn.calls if pending.result is None]
+        repeatable = tuple(call.call_id for call in calls if self._performer.is_repeatable(call.name))
+        await self._hear(Resumed(repeatable=repeatable, blamed=self._blamed), self._draft())
+
+    async def _take_report(self, report: Asked | Summary | ToolReturned) -> None:
+        """A child task's report, put into the turn's words."""
+        turn = self._state.turn
+        if turn is None:
+            return
+        assert self._run is not None and self._run.id == turn.run_id
+        draft = self._draft()
+        match report:
+            case ToolReturned():
+                await self._hear(report, draft)
+            case Summary():
+                if report.step_id == turn.step_id and turn.phase == "compact":
+                    draft.summarise(turn, report.part, report.plan)
+                    await self._hear(Compacted(step_id=report.step_id, usage=report.usage), draft)
+            case Asked():
+                if isinstance(report.told, Replied) and report.told.step_id == turn.step_id:
+                    draft.refresh_system(self._window, report.system)
+                if report.system is not None:  # else the settings were not read, or nothing was asked
+                    self._forget = draft.forget = report.forget
+                if await self._hear(report.told, draft) and isinstance(report.told, Replied):
+                    self._count(report, report.told)
+            case _:
+                assert_never(report)
+
+    async def _hear(self, told: Told, draft: Draft) -> bool:
+        """What happened, decided upon, committed, and acted upon. False: it came too late to matter."""
+        turn, run = self._state.turn, self._run
+        assert turn is not None and run is not None
+        decision = step(turn, told, new_step_id(self._world.entropy))
+        if decision is None:
+            return False
+        if isinstance(told, Cancelled):
+            self._stop_effects()
+        draft.decide(decision, run, self._window)
+        await self._commit_patiently(draft)
+        self._perform(decision.effect)
+        return True
+
+    def _count(self, asked: Asked, replied: Replied) -> None:
+        """Remember what the provider counted: the next estimate begins from it."""
+        usage = replied.reply.usage
+        tokens = usage.input_tokens + usage.output_tokens
+        self._counted = None
+        if tokens and not (asked.forget and self._state.turn is None):
+            self._counted = Counted(tokens=tokens, next_seq=self._window[-1].seq + 1, fixed_tokens=asked.fixed_tokens)
+
+    def _perform(self, effect: Effect | None) -> None:
+        """Start what was decided. Only ever called behind the commit that decided it."""
+        turn = self._state.turn
+        if effect is None or turn is None:
+            return
+        assert self._run is not None
+        match effect:
+            case AskModel():
+                self._spawn(self._ask_model())
+            case CompactWindow():
+                self._spawn(self._compact())
+            case RunTools():
+                for call in effect.calls:
+                    if self._performer.is_memory_tool(call.name):
+                        self._memory_calls.append(call)
+                    else:
+                        self._spawn(self._run_tool(call))
+            case _:
+                assert_never(effect)
+
+    async def _ask_model(self) -> None:
+        turn, run = self._state.turn, self._run
+        assert turn is not None and run is not None
+        self._tenure.check_may_act()
+        self._report(await self._performer.ask_model(self._id, turn, run, list(self._window), self._counted))
+
+    async def _compact(self) -> None:
+        turn = self._state.turn
+        assert turn is not None
+        self._tenure.check_may_act()
+        self._report(await self._performer.compact(self._id, turn, list(self._window)))
+
+    async def _run_tool(self, call: ToolCallPart) -> None:
+        turn = self._state.turn
+        assert turn is not None
+        async with self._places:
+            self._tenure.check_may_act()
+            result = await self._performer.run_tool(self._id, turn, call)
+        self._report(ToolReturned(step_id=turn.step_id, result=result))
+
+    async def _use_memory(self, call: ToolCallPart) -> None:
+        """A memory tool: its result and the blocks that it changed are one commit."""
+        turn, run = self._state.turn, self._run
+        if turn is None or run is None or turn.phase != "tools":
+            return
+        assert turn.run_id == run.id
+        assert self._performer.is_memory_tool(call.name)
+        for attempt in range(COMMIT_ATTEMPTS_MAX):
+            work: MemoryWork = await self._performer.use_memory(self._id, turn, call)
+            told = ToolReturned(step_id=turn.step_id, result=work.result)
+            decision = step(turn, told, new_step_id(self._world.entropy))
+            if decision is None:
+                return
+            draft = self._draft()
+            draft.decide(decision, run, self._window)
+            self._performer.write_edits(draft.batch, work)
+            try:
+                await self._commit_patiently(draft, conflicts=not work.edits)
+            except Conflict:
+                self._world.marks.reached("a memory tool lost against another writer and ran again")
+                await asyncio.sleep(COMMIT_RETRY_FIRST_MS * attempt / 1000)
+                continue
+            self._perform(decision.effect)
+            return
+        raise ActivationLost(f"a block of '{self._id}' changed {COMMIT_ATTEMPTS_MAX} times while a tool edited it")
+
+    def _spawn(self, effect) -> None:
+        assert self._group is not None
+        self._effects = [task for task in self._effects if not task.done()]
+        self._effects.append(self._group.create_task(effect, name=f"effect of {self._id}"))
+
+    def _stop_effects(self) -> None:
+        self._memory_calls.clear()
+        for task in self._effects:
+            task.cancel()
+        self._effects = []
+
+    def _report(self, report: Asked | Summary | ToolReturned) -> None:
+        self._reports.append(report)
+        self._awake.set()
+
+    # -- control ----------------------------------------------------------------------------------------
+
+    async def _cancel(self, body: Cancel) -> CancelledRuns:
+        """Cancel what waits and what runs, as far as it was asked for."""
+        wanted = body.run_ids
+        cancelled: list[RunId] = []
+        for run_id in self._state.queue:
+            if wanted is None or run_id in wanted:
+                found = await self._records.get(RUNS.at(run_id))
+                assert found is not None
+                draft = self._draft()
+                draft.drop_queued(found.value, self._world.wall.now_us())
+                await self._commit(draft)
+                cancelled.append(run_id)
+        turn = self._state.turn
+        if turn is not None and (wanted is None or turn.run_id in wanted):
+            await self._hear(Cancelled(), self._draft())
+            cancelled.append(turn.run_id)
+        return CancelledRuns(run_ids=tuple(cancelled))
+
+    async def _reset(self) -> Done:
+        if self._has_work:
+            raise Busy(f"'{self._id}' is busy with another active run", retry_after_ms=RETRY_AFTER_MS)
+        draft = self._draft()
+        draft.window = self._window[:1]
+        await self._commit(draft)
+        return Done()
+
+    async def _remind(self, body: Remind) -> Done:
+        draft = self._draft()
+        if body.name != inbox.SWEEP or self._state.sweep_due_ms != body.due_ms:
+            disarm(draft.batch, self._tenure.address, body.name, body.due_ms)  # a reminder of an earlier life
+        else:
+            now_ms = await self._records.store.now_ms()
+            draft.state = await inbox.sweep(self._records, draft.batch, draft.state, now_ms)
+        await self._commit(draft)
+        return Done()
+
+    async def _delete(self) -> None:
+        """With this commit the agent is gone for everybody; removing its rows is what the loop does next."""
+        if self._state.deleting:
+            return  # a repeat: the first answer was lost
+        draft = self._draft()
+        await removal.begin(self._records, draft)
+        await self._commit(draft)
+        self._stop_effects()
+        self._reports.clear()
+
+    async def _remove(self) -> None:
+        assert self._state.deleting
+        await removal.finish(self._records, self._tenure, self._found_state(), self._outbox)
+        self._gone = True
+
+    # -- commits ----------------------------------------------------------------------------------------
+
+    def _found_state(self) -> Found[AgentState]:
+        assert self._found is not None
+        return self._found
+
+    def _draft(self) -> Draft:
+        draft = Draft(self._found_state(), self._world, self._outbox)
+        draft.forget = self._forget
+        return draft
+
+    async def _commit_patiently(self, draft: Draft, *, conflicts: bool = True) -> None:
+        """Commit what must not be lost, e.g. a model's reply: a store that is away for a moment is waited for.
+
+        When it stays away the activation ends, for what was decided is neither committed nor acted upon; the
+        turn goes on from its last commit. `conflicts=False`: a Conflict is the caller's to deal with.
+        """
+        draft.seal()
+        reason = ""
+        for attempt in range(COMMIT_ATTEMPTS_MAX):
+            try:
+                return await self._commit_sealed(draft)
+            except (StoreDown, StorageFull, Busy, Conflict) as error:
+                if isinstance(error, Conflict) and not conflicts:
+                    raise
+                reason = error.sentence
+                await asyncio.sleep(COMMIT_RETRY_FIRST_MS * 2**attempt / 1000)
+        raise ActivationLost(f"a step of '{self._id}' could not be committed: {reason}")
+
+    async def _commit(self, draft: Draft) -> None:
+        """Commit what a caller waits for: the caller is told at once when it cannot be done."""
+        draft.seal()
+        await self._commit_sealed(draft)
+
+    async def _commit_sealed(self, draft: Draft) -> None:
+        version = await self._tenure.commit(draft.batch)
+        self._found = Found(STATES.at(self._id).key, draft.state, version)
+        if draft.window is not None:
+            if len(draft.window) < len(self._window):
+                self._counted = None
+            self._window = draft.window
+        self._window = self._window + draft.messages
+        if draft.run is not None:
+            self._run = draft.run if draft.state.turn is not None else None
+        for run_id, event in draft.events:
+            self._outbox.publish(run_id, event.number, event)

@@ -1,0 +1,182 @@
+"""What may be asked of an agent that lives in the cluster: the last stop of every door above.
+
+A request becomes durable when `send` returns its run. Whoever wants the answer follows the run, from here or
+from any other connection, now or after a restart: the run's events are committed and numbered, and following
+is reading them. So a client that loses its connection loses nothing but the connection.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+import msgspec
+from msgspec import Struct
+
+from kelpie.actor.call import ActorAddress, Call, Lane
+from kelpie.actor.outbox import Numbered, Outbox, StoredEvent, Subscription
+from kelpie.actor.router import Router
+from kelpie.agent import inbox
+from kelpie.agent.calls import Accepted, Cancel, CancelledRuns, Delete, Reset, Send
+from kelpie.agent.events import DeltaEvent, FinishedEvent, MessageEvent, RunEvent
+from kelpie.agent.journal import EventBody, Finished, MessageRef, finished_event
+from kelpie.agent.state import AGENT_RUNS, RUNS, InputMessage, Run, RunOptions
+from kelpie.errors import NotFound
+from kelpie.ids import AgentId, RunId, new_run_id
+from kelpie.limits import EVENTS_PAGE_ROWS, FOLLOW_POLL_MS, REQUEST_DEADLINE_MS
+from kelpie.memory.history import History
+from kelpie.storage.records import Records
+from kelpie.world import World
+
+_BODIES = msgspec.json.Decoder(EventBody)
+
+
+class _Page(Struct, frozen=True, kw_only=True):
+    """What a reader is told next. `over`: the run had ended before the events were read, so no others will come."""
+
+    events: Sequence[RunEvent]
+    over: bool = False
+
+
+class AgentDoor:
+    """Asks agents, wherever they are."""
+
+    def __init__(self, world: World, records: Records, router: Router, outbox: Outbox) -> None:
+        self._world = world
+        self._records = records
+        self._router = router
+        self._outbox = outbox
+        self._history = History(records)
+
+    async def send(
+        self, agent_id: AgentId, messages: tuple[InputMessage, ...], options: RunOptions, *, key: str | None
+    ) -> RunId:
+        """Accept messages as one run, durably. The same `key` again answers the first run.
+
+        Raises NotFound, Busy (queue full), InvalidInput (the key was used for another request), Draining.
+        """
+        assert messages, "a run has input"
+        body = Send(
+            run_id=new_run_id(self._world.entropy),
+            messages=messages,
+            options=options,
+            key_hash=None if key is None else inbox.hash_key(key),
+            digest="" if key is None else inbox.hash_request(messages, options),
+        )
+        accepted = await self._call(agent_id, "turns", body)
+        assert isinstance(accepted, Accepted)
+        return accepted.run_id
+
+    async def follow(self, run_id: RunId, *, after: int, deltas: bool) -> AsyncGenerator[RunEvent, None]:
+        """The run's events with numbers > after, then live ones until FinishedEvent. Raises NotFound.
+
+        With `deltas` provisional DeltaEvents come between them. A run that has ended and has no event after `after`
+        yields nothing. To be closed by the reader (`aclosing`).
+        """
+        assert after >= 0
+        reading = self._outbox.subscribe(run_id, previews=deltas)
+        try:
+            last = after
+            behind = True
+            while True:
+                page = await (self._read(run_id, after=last) if behind else self._next(reading, last))
+                behind = len(page.events) == EVENTS_PAGE_ROWS
+                if page.over and not page.events:
+                    return
+                for event in page.events:
+                    if not isinstance(event, DeltaEvent):
+                        assert event.number == last + 1, "each event once, in order"
+                        last = event.number
+                    yield event
+                    if isinstance(event, FinishedEvent):
+                        return
+        finally:
+            self._outbox.leave(reading)
+
+    async def finish(self, run_id: RunId) -> tuple[list[MessageEvent], FinishedEvent]:
+        """Wait for the run's end; all its events. Raises NotFound."""
+        said: list[MessageEvent] = []
+        async with aclosing(self.follow(run_id, after=0, deltas=False)) as events:
+            async for event in events:
+                match event:
+                    case MessageEvent():
+                        said.append(event)
+                    case FinishedEvent():
+                        return said, event
+                    case DeltaEvent():
+                        raise AssertionError("previews were not asked for")
+        raise AssertionError("a run's last event is FinishedEvent")
+
+    async def get_run(self, run_id: RunId) -> Run:
+        """The run's record. Raises NotFound."""
+        found = await self._records.get(RUNS.at(run_id))
+        if found is None:
+            raise NotFound(f"Run with id '{run_id}' not found", id=run_id)
+        return found.value
+
+    async def list_runs(self, agent_id: AgentId, *, limit: int) -> list[Run]:
+        """The agent's newest runs, newest first."""
+        index = await self._records.scan(AGENT_RUNS, agent_id, limit=limit, reverse=True)
+        found = await self._records.get_all([RUNS.at(each.value.id) for each in index])
+        return [each.value for each in found if each is not None]
+
+    async def cancel(self, agent_id: AgentId, run_ids: Sequence[RunId] | None) -> dict[RunId, str]:
+        """Cancel these runs, or all that are unfinished; the status of each. Returns when it is committed."""
+        body = Cancel(run_ids=None if run_ids is None else tuple(run_ids))
+        done = await self._call(agent_id, "control", body)
+        assert isinstance(done, CancelledRuns)
+        named = {run_id: "cancelled" for run_id in done.run_ids}
+        for run_id in run_ids or ():
+            if run_id not in named:
+                named[run_id] = (await self.get_run(run_id)).status
+        return named
+
+    async def reset(self, agent_id: AgentId) -> None:
+        """Empty the window down to the system message (history is kept); refused with Busy while a turn runs."""
+        await self._call(agent_id, "control", Reset())
+
+    async def delete(self, agent_id: AgentId) -> None:
+        """Cancel what runs and remove the agent with its history. Raises NotFound."""
+        await self._call(agent_id, "control", Delete())
+
+    async def _call(self, agent_id: AgentId, lane: Lane, body: msgspec.Struct) -> msgspec.Struct:
+        now_ms = int(asyncio.get_running_loop().time() * 1000)
+        call = Call(target=ActorAddress(agent_id), lane=lane, body=body, deadline_ms=now_ms + REQUEST_DEADLINE_MS)
+        return await self._router.call(call)
+
+    async def _next(self, reading: Subscription, last: int) -> _Page:
+        """What comes after `last`: what was announced on this node, or what the store has."""
+        item = reading.take()
+        if item is None:
+            await reading.wait(FOLLOW_POLL_MS)
+            item = reading.take()
+        match item:
+            case DeltaEvent():
+                return _Page(events=[item])
+            case Numbered(number=number) if number <= last:
+                return _Page(events=[])
+            case Numbered(number=number, event=event) if number == last + 1:
+                assert isinstance(event, MessageEvent | FinishedEvent)
+                return _Page(events=[event])
+            case _:
+                return await self._read(RunId(reading.stream), after=last)
+
+    async def _read(self, run_id: RunId, *, after: int) -> _Page:
+        """Committed events from the store, the messages of a page in one read."""
+        run = await self.get_run(run_id)
+        stored = await self._outbox.read(run_id, after=after, limit=EVENTS_PAGE_ROWS)
+        return _Page(events=await self._resolve(run, stored), over=run.stop_reason is not None)
+
+    async def _resolve(self, run: Run, stored: Sequence[StoredEvent]) -> list[MessageEvent | FinishedEvent]:
+        bodies = [(event.number, _BODIES.decode(event.body)) for event in stored]
+        seqs = [body.seq for _, body in bodies if isinstance(body, MessageRef)]
+        messages = iter(await self._history.get_many(run.agent_id, seqs))
+        events: list[MessageEvent | FinishedEvent] = []
+        for number, body in bodies:
+            match body:
+                case MessageRef():
+                    events.append(MessageEvent(number=number, message=next(messages)))
+                case Finished():
+                    if run.stop_reason is None:  # it ended between the two reads
+                        run = await self.get_run(run.id)
+                    events.append(finished_event(run))
+        return events

@@ -1,0 +1,221 @@
+"""How a decision of the turn becomes rows: state, messages, events and run record of one commit.
+
+Nothing here awaits. A `Draft` collects one commit; what it will have changed is only taken over by the actor
+after the store has said that the commit is durable.
+"""
+
+import msgspec
+from msgspec import Raw, Struct
+
+from kelpie.actor.call import ActorAddress
+from kelpie.actor.outbox import Outbox
+from kelpie.actor.recovery import begin_work, end_work
+from kelpie.agent.effects import Decision, Finish
+from kelpie.agent.events import FinishedEvent, MessageEvent
+from kelpie.agent.state import RUNS, STATES, AgentState, Run, RunError, Turn, WindowEntry
+from kelpie.ids import MessageId, RunId, new_message_id
+from kelpie.limits import EVENTS_PER_RUN_MAX, TURN_STEPS_MAX, WINDOW_ENTRIES_MAX
+from kelpie.llm.messages import Part, TextPart
+from kelpie.memory.compaction import CompactionPlan
+from kelpie.memory.history import MESSAGES, MessageKind, StoredMessage, append
+from kelpie.storage.records import Batch, Found
+from kelpie.world import World
+
+_ENCODER = msgspec.json.Encoder()
+TURN_MESSAGES_MAX = TURN_STEPS_MAX * 2  # a reply and its tools' returns for each step
+
+
+class MessageRef(Struct, frozen=True, kw_only=True, tag="message"):
+    """The stored body of a MessageEvent: the message itself stands in the history."""
+
+    seq: int
+
+
+class Finished(Struct, frozen=True, kw_only=True, tag="finished"):
+    """The stored body of a FinishedEvent: everything it tells stands in the run's record."""
+
+
+EventBody = MessageRef | Finished
+
+
+class Draft:
+    """One commit under construction."""
+
+    def __init__(self, found: Found[AgentState], world: World, outbox: Outbox) -> None:
+        self.batch = Batch()
+        self.batch.check(found)
+        self.state = found.value
+        self.version = found.value.version + 1
+        self.messages: list[StoredMessage] = []
+        self.window: list[StoredMessage] | None = None  # set: replaces the window instead of adding to it
+        self.forget = False  # the window is emptied when the turn ends
+        self.run: Run | None = None
+        self.events: list[tuple[RunId, MessageEvent | FinishedEvent]] = []
+        self._world = world
+        self._outbox = outbox
+
+    def change(self, **fields: object) -> None:
+        """Change fields of the state."""
+        self.state = msgspec.structs.replace(self.state, **fields)
+
+    def begin(self, run: Run, turn: Turn) -> None:
+        """The run begins: its input joins the history, and the agent is brought back until it is finished."""
+        assert self.state.turn is None
+        assert run.status == "running"
+        for message in run.input:
+            self._append(
+                message.kind, message.parts, turn, otid=message.otid, sender_id=message.sender_id, name=message.name
+            )
+        self.run = run
+        self.change(turn=turn)
+        begin_work(self.batch, ActorAddress(self.state.id))
+
+    def decide(self, decision: Decision, run: Run, window: list[StoredMessage]) -> None:
+        """What the turn decided; `window` is the one that stands."""
+        told = self.state.turn
+        assert told is not None
+        self.change(turn=msgspec.structs.replace(decision.turn, events=told.events))  # a summary counts as well
+        for new in decision.messages:
+            turn = self.state.turn
+            assert turn is not None
+            message = self._append(new.kind, new.parts, msgspec.structs.replace(turn, step_id=new.step_id), id=new.id)
+            self._tell(message)
+        if decision.finish is not None:
+            self._finish(decision.finish, run)
+            if self.forget:
+                self.window, self.messages = (self.window or window)[:1], []
+
+    def summarise(self, turn: Turn, part: TextPart, plan: CompactionPlan) -> None:
+        """The summary joins the history, and in the window it takes the place of what it summarises."""
+        summary = self._append("summary", (part,), turn)
+        self.messages.remove(summary)
+        self.window = list(plan.window_after(summary))
+        self._tell(summary)
+
+    def refresh_system(self, window: list[StoredMessage], system: str | None) -> None:
+        """Keep the system message of the history as the model last saw it."""
+        first = window[0]
+        assert first.kind == "system" and first.seq == 0
+        if system is None or first.parts == (TextPart(text=system),):
+            return
+        shown = msgspec.structs.replace(first, parts=(TextPart(text=system),))
+        self.batch.put(MESSAGES.at(first.agent_id, first.seq), shown)
+        self.window = [shown, *window[1:]]
+
+    def drop_queued(self, run: Run, now_us: int, error: RunError | None = None) -> None:
+        """A run that waited is cancelled, or fails, before it began."""
+        assert run.id in self.state.queue
+        ended = msgspec.structs.replace(
+            run,
+            status="cancelled" if error is None else "failed",
+            stop_reason="cancelled" if error is None else "error",
+            error=error,
+            completed_at_us=now_us,
+            events=1,
+        )
+        self.batch.put(RUNS.at(run.id), ended)
+        self.change(queue=tuple(each for each in self.state.queue if each != run.id))
+        self._note_event(run.id, finished_event(ended), Finished())
+
+    def seal(self) -> None:
+        """Write what every commit writes; nothing may be added after it."""
+        entries = self.state.window
+        if self.window is not None:
+            entries = tuple(WindowEntry(id=each.id, seq=each.seq) for each in self.window)
+        entries += tuple(WindowEntry(id=each.id, seq=each.seq) for each in self.messages)
+        assert len(entries) <= WINDOW_ENTRIES_MAX + TURN_MESSAGES_MAX, "no run begins in a window that is longer"
+        self.change(window=entries, version=self.version)
+        if self.state.turn is None and not self.state.queue and not self.state.deleting:
+            end_work(self.batch, ActorAddress(self.state.id))
+        self.batch.put(STATES.at(self.state.id), self.state)
+        if self.run is not None:
+            self.batch.put(RUNS.at(self.run.id), self.run)
+
+    def _finish(self, finish: Finish, run: Run) -> None:
+        turn = self.state.turn
+        assert turn is not None
+        assert turn.run_id == run.id
+        now_us = self._world.wall.now_us()
+        status = "cancelled" if finish.stop_reason == "cancelled" else "failed" if finish.error else "completed"
+        self.run = msgspec.structs.replace(
+            run,
+            status=status,
+            stop_reason=finish.stop_reason,
+            error=finish.error,
+            completed_at_us=now_us,
+            usage=turn.usage,
+            context_tokens=turn.context_tokens,
+            steps=turn.step,
+            events=turn.events + 1,
+        )
+        self._note_event(run.id, finished_event(self.run), Finished())
+        self.change(
+            turn=None,
+            last_run_at_us=now_us,
+            last_run_ms=max(0, now_us - run.created_at_us) // 1000,
+            last_stop_reason=finish.stop_reason,
+        )
+
+    def _append(
+        self,
+        kind: MessageKind,
+        parts: tuple[Part, ...],
+        turn: Turn,
+        *,
+        id: MessageId | None = None,
+        otid: str | None = None,
+        sender_id: str | None = None,
+        name: str | None = None,
+    ) -> StoredMessage:
+        message = StoredMessage(
+            id=id or new_message_id(self._world.entropy),
+            agent_id=self.state.id,
+            seq=self.state.next_seq,
+            kind=kind,
+            parts=parts,
+            created_at_us=self._world.wall.now_us(),
+            run_id=turn.run_id,
+            step_id=turn.step_id,
+            otid=otid,
+            sender_id=sender_id,
+            name=name,
+        )
+        assert message.seq > 0, "the system message was the first"
+        assert message.run_id is not None and message.step_id is not None
+        append(self.batch, message)
+        self.messages.append(message)
+        self.change(next_seq=message.seq + 1)
+        return message
+
+    def _tell(self, message: StoredMessage) -> None:
+        turn = self.state.turn
+        assert turn is not None
+        number = turn.events + 1
+        assert number < EVENTS_PER_RUN_MAX
+        self.change(turn=msgspec.structs.replace(turn, events=number))
+        assert message.run_id is not None
+        event = MessageEvent(number=number, message=message)
+        self._note_event(message.run_id, event, MessageRef(seq=message.seq))
+
+    def _note_event(self, run_id: RunId, event: MessageEvent | FinishedEvent, body: EventBody) -> None:
+        self._outbox.append(self.batch, run_id, event.number, Raw(_ENCODER.encode(body)))
+        self.events.append((run_id, event))
+
+
+def finished_event(run: Run) -> FinishedEvent:
+    """The last event of a run that ended."""
+    assert run.stop_reason is not None
+    return FinishedEvent(
+        number=run.events,
+        stop_reason=run.stop_reason,
+        usage=run.usage,
+        context_tokens=run.context_tokens,
+        steps=run.steps,
+        error=run.error,
+    )
+
+
+def error_of(code: str, sentence: str) -> RunError:
+    """An error as a run keeps it; a sentence of a provider may be long, and says so when it is clipped."""
+    kept = sentence if len(sentence) <= 4_000 else f"{sentence[:4_000]} (clipped: {len(sentence)} characters in all)"
+    return RunError(code=code, sentence=kept)

@@ -1,0 +1,24 @@
+"""Makes agents for the activations of a node: what floor 3 asks of floor 5."""
+
+from kelpie.actor.call import ActorAddress
+from kelpie.actor.tenure import Tenure
+from kelpie.agent.actor import AgentActor
+from kelpie.agent.performer import Performer
+from kelpie.agent.state import STATES
+from kelpie.errors import NotFound
+
+
+class AgentKind:
+    """Implements `actor.activation.ActorKind`."""
+
+    def __init__(self, performer: Performer) -> None:
+        self._performer = performer
+
+    async def check(self, address: ActorAddress) -> None:
+        """Raises NotFound if no agent has that id."""
+        if await self._performer.records.get(STATES.at(address)) is None:
+            raise NotFound(f"Agent with id '{address}' not found", id=address)
+
+    def make(self, tenure: Tenure, *, blamed: bool) -> AgentActor:
+        """An agent, not yet loaded."""
+        return AgentActor(tenure, self._performer, blamed=blamed)

@@ -1,0 +1,412 @@
+"""Performs what turns ask for: model calls, summaries, tools. Shared by all agents of a node, and stateless.
+
+Everything here may be repeated: nothing is written, and what is found out is handed back as a value, which the
+actor commits. Settings and blocks are read afresh for each step, so that an edit made anywhere is seen by the
+next step of every agent that it concerns.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from msgspec import Struct
+
+from kelpie.actor.outbox import Outbox
+from kelpie.agent.effects import CompactionFailed, Replied, ReplyFailed, Told, WindowFull
+from kelpie.agent.events import DeltaEvent
+from kelpie.agent.journal import error_of
+from kelpie.agent.memory_tools import MemoryDesk, MemoryEdit, MemorySession, put_edits, use_memory_tool
+from kelpie.agent.state import AGENTS, AgentSettings, Run, Turn
+from kelpie.agent.turn import may_compact
+from kelpie.agent.wording import fit_return, tell_returns
+from kelpie.errors import KelpieError, LimitExceeded, ModelUnavailable, NotFound, Refused, WindowOverflow
+from kelpie.ids import AgentId, MessageId, StepId, new_message_id
+from kelpie.limits import (
+    CONTEXT_WINDOW_TOKENS_MAX,
+    MESSAGE_BYTES_MAX,
+    REPLY_CALLS_MAX,
+    STEP_RETURNS_BYTES_MAX,
+    SYSTEM_PROMPT_BYTES_MAX,
+    TOOL_DEADLINE_MS,
+    WINDOW_MESSAGES_MAX,
+)
+from kelpie.llm.messages import (
+    Delta,
+    ModelReply,
+    ModelRequest,
+    TextPart,
+    ToolCallPart,
+    ToolDefinition,
+    ToolReturnPart,
+    Usage,
+)
+from kelpie.llm.model import ModelInfo, Models, OnDelta
+from kelpie.memory.blocks import BLOCKS, Block
+from kelpie.memory.compaction import CompactionPlan, plan_compaction, summary_part, summary_prompt
+from kelpie.memory.history import History, HistoryHits, HistoryQuery, StoredMessage
+from kelpie.memory.render import compile_system
+from kelpie.memory.window import (
+    Counted,
+    fixed_tokens,
+    is_full,
+    prompt_budget_tokens,
+    prompt_messages,
+    window_tokens,
+)
+from kelpie.storage.records import Batch, Found, Records
+from kelpie.tools.mcp_server import McpServer
+from kelpie.tools.schema import check_arguments
+from kelpie.tools.tool import Tool, ToolOutcome, ToolRequest
+from kelpie.tools.toolbox import ToolCatalog, clip_outcome
+from kelpie.world import World
+
+_ENCODER = msgspec.json.Encoder()
+JSON_BYTES_PER_CHAR_MAX = 6  # \u0001
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """What came of asking the model, and what the actor must know of how it was asked."""
+
+    told: Told
+    system: str | None = None  # the system prompt as compiled for this step
+    forget: bool = False  # the window is emptied when the turn ends
+    fixed_tokens: int | None = None
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """A summary, and the plan that says what it replaces."""
+
+    step_id: StepId
+    part: TextPart
+    plan: CompactionPlan
+    usage: Usage
+
+
+class MemoryWork(Struct, frozen=True, kw_only=True):
+    """What a memory tool answered, and the blocks that it wants changed in the same commit."""
+
+    result: ToolReturnPart
+    edits: tuple[MemoryEdit, ...]
+
+
+class _Prompt(Struct, frozen=True, kw_only=True):
+    """Everything that a step's request is made of."""
+
+    settings: AgentSettings
+    info: ModelInfo
+    system: str
+    tools: tuple[ToolDefinition, ...]
+    fixed: int
+    budget: int
+
+
+class Performer:
+    """Performs effects for the agents of one node."""
+
+    def __init__(
+        self,
+        world: World,
+        records: Records,
+        outbox: Outbox,
+        models: Models,
+        catalog: ToolCatalog,
+        memory_server: McpServer[MemorySession],
+    ) -> None:
+        self.world = world
+        self.records = records
+        self.outbox = outbox
+        self.history = History(records)
+        self._models = models
+        self._catalog = catalog
+        self._memory_server = memory_server
+
+    # -- the model --------------------------------------------------------------------------------------
+
+    async def ask_model(
+        self, agent_id: AgentId, turn: Turn, run: Run, window: Sequence[StoredMessage], counted: Counted | None
+    ) -> Asked:
+        """Ask for the reply of the running step, or say why there is none."""
+        try:
+            prompt = await self._prepare(agent_id, turn)
+        except (Refused, ModelUnavailable) as error:
+            return Asked(told=_reply_failed(turn, error))
+        if may_compact(turn) and self._is_full(prompt, window, counted):
+            return Asked(told=WindowFull(step_id=turn.step_id))
+        self.outbox.forget_previews(run.id)  # of an attempt whose reply was lost
+        message_id = new_message_id(self.world.entropy)
+        told = await self._reply(turn, prompt, window, message_id, self._previewer(turn, run, message_id))
+        return Asked(
+            told=told,
+            system=prompt.system,
+            forget=prompt.settings.forget_between_turns,
+            fixed_tokens=prompt.fixed,
+        )
+
+    async def compact(self, agent_id: AgentId, turn: Turn, window: Sequence[StoredMessage]) -> Summary | Asked:
+        """Summarise what is oldest in the window. Each further attempt within a step keeps half as much."""
+        try:
+            prompt = await self._prepare(agent_id, turn)
+            budget = prompt.budget // 2**turn.compactions
+            plan = _plan(prompt, window, budget)
+            if plan is None:
+                return Asked(told=CompactionFailed(step_id=turn.step_id, error=None))
+            reply = await self._summarise(prompt, turn, plan, budget)
+        except (Refused, ModelUnavailable) as error:
+            failed = error_of(error.code, f"the window is full and its summary failed: {error.sentence}")
+            return Asked(told=CompactionFailed(step_id=turn.step_id, error=failed))
+        text = "\n".join(part.text for part in reply.parts if isinstance(part, TextPart))
+        if not text.strip():
+            failed = error_of("model_unavailable", "the window is full and its summary came back empty")
+            return Asked(told=CompactionFailed(step_id=turn.step_id, error=failed))
+        return Summary(step_id=turn.step_id, part=summary_part(text, budget), plan=plan, usage=reply.usage)
+
+    async def _reply(
+        self,
+        turn: Turn,
+        prompt: _Prompt,
+        window: Sequence[StoredMessage],
+        message_id: MessageId,
+        on_delta: OnDelta | None,
+    ) -> Told:
+        request = ModelRequest(
+            model=prompt.info.model,
+            system=prompt.system,
+            messages=prompt_messages([tell_returns(message) for message in window]),
+            tools=prompt.tools,
+            sampling=prompt.settings.sampling,
+            step_id=turn.step_id,
+        )
+        try:
+            reply = await self._models.ask(prompt.info, request, on_delta)
+            _check_reply(reply)
+        except (Refused, ModelUnavailable) as error:
+            return _reply_failed(turn, error)
+        return Replied(step_id=turn.step_id, message_id=message_id, reply=reply)
+
+    async def _summarise(self, prompt: _Prompt, turn: Turn, plan: CompactionPlan, budget: int) -> ModelReply:
+        info = await self._summariser(prompt)
+        asked = summary_prompt(
+            plan.summarise,
+            budget_tokens=min(budget, prompt_budget_tokens(info.context_tokens, None)),
+            instructions=prompt.settings.compaction.prompt,
+        )
+        request = ModelRequest(model=info.model, system=asked.system, messages=asked.messages, step_id=turn.step_id)
+        return await self._models.ask(info, request, None)
+
+    async def _summariser(self, prompt: _Prompt) -> ModelInfo:
+        """The model that the agent names for summaries, if it is configured; else the agent's own."""
+        if prompt.settings.compaction.model is None:
+            return prompt.info
+        try:
+            return await self._models.find(prompt.settings.compaction.model)
+        except NotFound:
+            return prompt.info
+
+    async def _prepare(self, agent_id: AgentId, turn: Turn) -> _Prompt:
+        settings = await self._settings(agent_id)
+        blocks = await self._blocks(settings)
+        info = await self._models.find(turn.model or settings.model)
+        tools = tuple(
+            ToolDefinition(name=tool.name, description=tool.description, parameters=tool.parameters)
+            for tool in self._tools_of(settings).values()
+        )
+        system = compile_system(settings.system, [found.value for found in blocks])
+        _check_system(system)
+        assert settings.id == agent_id
+        assert len({tool.name for tool in tools}) == len(tools)
+        context_tokens = min(settings.context_window_tokens, info.context_tokens)
+        return _Prompt(
+            settings=settings,
+            info=info,
+            system=system,
+            tools=tools,
+            fixed=fixed_tokens(system, tools),
+            budget=prompt_budget_tokens(context_tokens, settings.sampling.output_tokens_max),
+        )
+
+    def _is_full(self, prompt: _Prompt, window: Sequence[StoredMessage], counted: Counted | None) -> bool:
+        """Whether the window is over its budget and a summary would make it smaller; else the provider decides."""
+        tokens = window_tokens(window, fixed=prompt.fixed, counted=counted)
+        if not is_full(tokens, len(window), prompt.budget):
+            return False
+        return _plan(prompt, window, prompt.budget) is not None
+
+    def _previewer(self, turn: Turn, run: Run, message_id: MessageId) -> OnDelta | None:
+        assert run.id == turn.run_id
+        assert message_id
+        if not run.options.stream_tokens or run.options.background:
+            return None
+        created_at_us = self.world.wall.now_us()
+
+        pieces = itertools.count()
+
+        def preview(delta: Delta) -> None:
+            event = DeltaEvent(
+                message_id=message_id,
+                step_id=turn.step_id,
+                piece=next(pieces),
+                created_at_us=created_at_us,
+                delta=delta,
+            )
+            self.outbox.preview(run.id, event)
+
+        return preview
+
+    # -- tools ------------------------------------------------------------------------------------------
+
+    def is_memory_tool(self, name: str) -> bool:
+        """Whether calls of it are made inside the agent's own commits."""
+        tool = self._named(name)
+        return tool is not None and self._catalog.is_builtin(tool)
+
+    def is_repeatable(self, name: str) -> bool:
+        """Whether a call whose outcome is unknown may be made again. A memory tool's effect is its commit.
+
+        Of a tool that is no longer known nobody can say that it may.
+        """
+        tool = self._named(name)
+        return tool is not None and (self._catalog.is_builtin(tool) or tool.repeatable)
+
+    async def run_tool(self, agent_id: AgentId, turn: Turn, call: ToolCallPart) -> ToolReturnPart:
+        """Run an outside tool to its end, its deadline or its refusal."""
+        checked = await self._check_call(agent_id, turn, call)
+        if isinstance(checked, ToolReturnPart):
+            return checked
+        try:
+            async with asyncio.timeout(TOOL_DEADLINE_MS / 1000):
+                outcome = await self._catalog.call(checked)
+        except TimeoutError:
+            text = f"The tool did not answer within {TOOL_DEADLINE_MS // 1000} s. Whether it had its effect is unknown."
+            outcome = ToolOutcome(text=text, ok=False)
+        except KelpieError as error:
+            outcome = ToolOutcome(text=error.sentence, ok=False)
+        return _result(turn, call, outcome)
+
+    async def use_memory(self, agent_id: AgentId, turn: Turn, call: ToolCallPart) -> MemoryWork:
+        """Run a memory tool on the blocks as they are now; nothing is written yet."""
+        checked = await self._check_call(agent_id, turn, call)
+        if isinstance(checked, ToolReturnPart):
+            return MemoryWork(result=checked, edits=())
+        settings = await self._settings(agent_id)
+        blocks = await self._blocks(settings)
+
+        async def search(query: HistoryQuery) -> HistoryHits:
+            return await self.history.search(agent_id, query)
+
+        desk = MemoryDesk(
+            blocks={found.value.label: found for found in blocks}, search=search, now_us=self.world.wall.now_us()
+        )
+        outcome, edits = await use_memory_tool(self._memory_server, checked, desk)
+        assert self.is_memory_tool(checked.tool.name)
+        assert outcome.ok or not edits, "what failed changes nothing"
+        return MemoryWork(
+            result=_result(turn, call, clip_outcome(outcome, checked.tool.return_chars_max)), edits=tuple(edits)
+        )
+
+    def write_edits(self, batch: Batch, work: MemoryWork) -> None:
+        """Make the tool's edits part of the commit that records its result."""
+        put_edits(batch, work.edits)
+
+    async def _check_call(self, agent_id: AgentId, turn: Turn, call: ToolCallPart) -> ToolRequest | ToolReturnPart:
+        """The request, or what the model is told instead: no such tool, or arguments that do not fit."""
+        tools = self._tools_of(await self._settings(agent_id))
+        tool = tools.get(call.name)
+        if tool is None:
+            known = ", ".join(tools) or "none"
+            return _refusal(call, f"There is no tool named '{call.name}'. Your tools: {known}.")
+        arguments = check_arguments(tool, call.arguments)
+        if isinstance(arguments, str):
+            return _refusal(call, arguments)
+        return ToolRequest(
+            run_id=turn.run_id, step_id=turn.step_id, call_id=call.call_id, tool=tool, arguments=arguments
+        )
+
+    def _tools_of(self, settings: AgentSettings) -> Mapping[str, Tool]:
+        return {tool.name: tool for tool in self._catalog.present(settings.tools)}
+
+    def _named(self, name: str) -> Tool | None:
+        try:
+            return self._catalog.find_named(name)
+        except NotFound:
+            return None
+
+    # -- reading ----------------------------------------------------------------------------------------
+
+    async def _settings(self, agent_id: AgentId) -> AgentSettings:
+        found = await self.records.get(AGENTS.at(agent_id))
+        if found is None:
+            raise NotFound(f"Agent with id '{agent_id}' not found", id=agent_id)
+        return found.value
+
+    async def _blocks(self, settings: AgentSettings) -> list[Found[Block]]:
+        found = await self.records.get_all([BLOCKS.at(ref.id) for ref in settings.blocks])
+        return [each for each in found if each is not None]
+
+
+def _plan(prompt: _Prompt, window: Sequence[StoredMessage], budget_tokens: int) -> CompactionPlan | None:
+    """What to summarise, if that makes the window smaller: in tokens or, when it has too many, in messages."""
+    keep_percent = prompt.settings.compaction.keep_percent
+    estimated = window_tokens(window, fixed=prompt.fixed, counted=None)
+    budgets = [min(budget_tokens, estimated), budget_tokens]  # who says that it is too long may know better than we do
+    if len(window) >= WINDOW_MESSAGES_MAX:
+        budgets.append(prompt.fixed + CONTEXT_WINDOW_TOKENS_MAX)  # its length alone is reason enough
+    for budget in budgets:
+        plan = plan_compaction(window, fixed=prompt.fixed, budget_tokens=budget, keep_percent=keep_percent)
+        if isinstance(plan, CompactionPlan):
+            return plan
+    return None
+
+
+def _reply_failed(turn: Turn, error: KelpieError) -> ReplyFailed:
+    overflow = isinstance(error, WindowOverflow)
+    return ReplyFailed(step_id=turn.step_id, error=error_of(error.code, error.sentence), overflow=overflow)
+
+
+def _refusal(call: ToolCallPart, text: str) -> ToolReturnPart:
+    return ToolReturnPart(call_id=call.call_id, name=call.name, text=text, ok=False)
+
+
+def _check_reply(reply: ModelReply) -> None:
+    """A reply that could not be stored would be asked for again and again."""
+    size = len(_ENCODER.encode(reply.parts))
+    if size > MESSAGE_BYTES_MAX:
+        raise LimitExceeded(
+            f"the model's reply has {size} bytes and may have {MESSAGE_BYTES_MAX}",
+            limit="MESSAGE_BYTES_MAX",
+            maximum=MESSAGE_BYTES_MAX,
+        )
+    calls = sum(isinstance(part, ToolCallPart) for part in reply.parts)
+    if calls > REPLY_CALLS_MAX:
+        raise LimitExceeded(
+            f"the model's reply calls {calls} tools and may call {REPLY_CALLS_MAX}",
+            limit="REPLY_CALLS_MAX",
+            maximum=REPLY_CALLS_MAX,
+        )
+
+
+def _check_system(system: str) -> None:
+    """What the model was shown is kept in the history, where it must fit."""
+    if len(system) * JSON_BYTES_PER_CHAR_MAX <= SYSTEM_PROMPT_BYTES_MAX:
+        return
+    size = len(_ENCODER.encode(system))
+    if size > SYSTEM_PROMPT_BYTES_MAX:
+        raise LimitExceeded(
+            f"the system prompt and its memory blocks have {size} bytes and may have {SYSTEM_PROMPT_BYTES_MAX}",
+            limit="SYSTEM_PROMPT_BYTES_MAX",
+            maximum=SYSTEM_PROMPT_BYTES_MAX,
+        )
+
+
+def _result(turn: Turn, call: ToolCallPart, outcome: ToolOutcome) -> ToolReturnPart:
+    share_bytes = STEP_RETURNS_BYTES_MAX // max(1, len(turn.calls))
+    result = ToolReturnPart(
+        call_id=call.call_id,
+        name=call.name,
+        text=outcome.text,
+        ok=outcome.ok,
+        stdout=outcome.stdout,
+        stderr=outcome.stderr,
+        chars_total=outcome.chars_total,
+    )
+    return fit_return(result, share_bytes)

@@ -1,0 +1,192 @@
+"""What an agent is: settings that people write, and state that only its owner writes.
+
+The two are separate records. Settings change through the API with optimistic checks and are read afresh at
+every step; state changes only through the activation that owns the agent, fenced by its epoch. So an edit
+never waits for a model, and a turn never overwrites an edit.
+"""
+
+from typing import Literal
+
+from msgspec import Raw, Struct
+
+from kelpie.ids import AgentId, BlockId, MessageId, RunId, StepId, ToolId
+from kelpie.limits import COMPACTION_KEEP_PERCENT, CONTEXT_WINDOW_TOKENS_DEFAULT, TURN_STEPS_DEFAULT
+from kelpie.llm.messages import Part, Sampling, ToolCallPart, ToolReturnPart, Usage
+from kelpie.storage.records import Space
+
+NO_JSON = Raw(b"null")  # not None: a decoder takes no union of raw JSON with anything
+RunStatus = Literal["created", "running", "completed", "failed", "cancelled"]
+StopReason = Literal[
+    "end_turn", "max_steps", "max_tokens_exceeded", "cancelled", "error", "llm_api_error", "invalid_llm_response",
+    "context_window_overflow_in_system_prompt",
+]  # fmt: skip
+
+
+class BlockRef(Struct, frozen=True, kw_only=True):
+    """A block attached to an agent; labels are unique within the agent."""
+
+    label: str
+    id: BlockId
+
+
+class Compaction(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How the window is compacted when it is full. None: the agent's own model, our own prompt."""
+
+    model: str | None = None
+    prompt: str | None = None
+    keep_percent: int = COMPACTION_KEEP_PERCENT
+    wire: Raw = NO_JSON  # the client's own settings object, given back to it as it was
+
+
+class AgentSettings(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="form", tag=1):
+    """What people decide about an agent."""
+
+    id: AgentId
+    name: str
+    kind: str  # the agent type of the wire
+    system: str
+    model: str  # handle
+    embedding: str | None = None
+    context_window_tokens: int = CONTEXT_WINDOW_TOKENS_DEFAULT
+    sampling: Sampling = Sampling()
+    compaction: Compaction = Compaction()
+    blocks: tuple[BlockRef, ...] = ()
+    tools: tuple[ToolId, ...] = ()
+    tags: tuple[str, ...] = ()
+    description: str | None = None
+    metadata: Raw = NO_JSON
+    timezone: str = "UTC"
+    hidden: bool | None = None
+    forget_between_turns: bool = False  # the wire's message_buffer_autoclear
+    wire: Raw = NO_JSON  # wire fields that the core has no use for, kept so that they can be given back
+    created_at_us: int
+    updated_at_us: int
+
+
+class InputMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A message as a client sent it."""
+
+    kind: Literal["user", "system", "assistant"]
+    parts: tuple[Part, ...]
+    otid: str | None = None
+    sender_id: str | None = None
+    name: str | None = None
+
+
+class RunOptions(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How one turn is run."""
+
+    steps_max: int = TURN_STEPS_DEFAULT
+    model: str | None = None  # overrides the agent's
+    stream_tokens: bool = False
+    background: bool = False  # nobody waits for the answer
+
+
+class RunError(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a run failed, as the client is told: the code of an error of `errors.py` and its sentence."""
+
+    code: str
+    sentence: str
+
+
+class Run(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="form", tag=1):
+    """One accepted request to an agent, from its acceptance to its end."""
+
+    id: RunId
+    agent_id: AgentId
+    status: RunStatus
+    input: tuple[InputMessage, ...]
+    options: RunOptions = RunOptions()
+    created_at_us: int
+    completed_at_us: int | None = None
+    stop_reason: StopReason | None = None
+    error: RunError | None = None
+    usage: Usage = Usage()
+    context_tokens: int | None = None  # of the last step
+    steps: int = 0
+    events: int = 0  # how many events the run has; the last one's number
+
+
+class WindowEntry(Struct, frozen=True, array_like=True):
+    """A message that the model sees."""
+
+    id: MessageId
+    seq: int
+
+
+class PendingCall(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A tool call of the running step, and its result once that is known."""
+
+    call: ToolCallPart
+    result: ToolReturnPart | None = None
+
+
+class Turn(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where the running turn stands. What happens next is decided by `turn.py` from this alone."""
+
+    run_id: RunId
+    phase: Literal["model", "tools", "compact"]
+    step: int  # steps begun, counted from 1
+    step_id: StepId
+    steps_max: int
+    model: str | None = None
+    stream_tokens: bool = False
+    calls: tuple[PendingCall, ...] = ()
+    usage: Usage = Usage()
+    context_tokens: int | None = None
+    events: int = 0  # committed events of the run so far
+    compactions: int = 0  # since the last model reply
+    restarts: int = 0  # activations that ended in the middle of this turn since its last step
+
+
+class AgentState(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="form", tag=1):
+    """What the agent's owner knows. `version` grows by one with every commit."""
+
+    id: AgentId
+    version: int
+    next_seq: int
+    window: tuple[WindowEntry, ...]  # the first is the system message
+    turn: Turn | None = None
+    queue: tuple[RunId, ...] = ()  # accepted runs that wait, in order
+    deleting: bool = False  # the agent is gone for everybody; its rows are being removed
+    sweep_due_ms: int | None = None  # when the reminder fires that sweeps old inbox entries
+    last_run_at_us: int | None = None
+    last_run_ms: int | None = None
+    last_stop_reason: StopReason | None = None
+
+
+class AgentIndex(Struct, frozen=True, kw_only=True, tag_field="form", tag=1):
+    """An agent's place in the order of creation."""
+
+    id: AgentId
+
+
+class RunIndex(Struct, frozen=True, kw_only=True, tag_field="form", tag=1):
+    """A run of an agent, in the order of acceptance."""
+
+    id: RunId
+    created_at_us: int
+
+
+class InboxEntry(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="form", tag=1):
+    """That a client's key was seen, and which run answers it."""
+
+    run_id: RunId
+    digest: str  # of the request, so that a key is not used for another one
+    at_ms: int
+
+
+class InboxIndex(Struct, frozen=True, kw_only=True, tag_field="form", tag=1):
+    """An inbox entry's place in time, for sweeping."""
+
+    key: str
+    at_ms: int
+
+
+AGENTS = Space("agent", AgentSettings, large=True)  # at(agent_id)
+STATES = Space("agent_state", AgentState, large=True)  # at(agent_id)
+AGENTS_BY_TIME = Space("agent_by_time", AgentIndex)  # at(created_at_us, agent_id)
+RUNS = Space("run", Run, large=True)  # at(run_id)
+AGENT_RUNS = Space("agent_run", RunIndex)  # at(agent_id, created_at_us, run_id)
+INBOX = Space("inbox", InboxEntry)  # at(agent_id, sha256 of the key)
+INBOX_BY_TIME = Space("inbox_by_time", InboxIndex)  # at(agent_id, at_ms, sha256 of the key)

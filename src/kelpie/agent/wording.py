@@ -1,0 +1,45 @@
+"""What the model is told about the results of its tools: JSON text with status, message and time."""
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from kelpie.llm.messages import ToolReturnPart
+from kelpie.memory.history import StoredMessage
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def tell_returns(message: StoredMessage) -> StoredMessage:
+    """The message as a prompt carries it: each tool return wrapped, everything else as it is."""
+    if message.kind != "tool":
+        return message
+    when = datetime.fromtimestamp(message.created_at_us / 1_000_000, UTC).strftime("%Y-%m-%d %I:%M:%S %p UTC%z")
+    parts = tuple(
+        msgspec.structs.replace(part, text=_wrap(part, when)) if isinstance(part, ToolReturnPart) else part
+        for part in message.parts
+    )
+    return msgspec.structs.replace(message, parts=parts)
+
+
+def fit_return(part: ToolReturnPart, bytes_max: int) -> ToolReturnPart:
+    """The return, as long as its stored form has at most so many bytes; else shorter, and its text says so."""
+    assert bytes_max > 0
+    if len(_ENCODER.encode(part)) <= bytes_max:
+        return part
+    total = part.chars_total or len(part.text)
+    kept = min(len(part.text), bytes_max)
+    shorter = msgspec.structs.replace(part, stdout=None, stderr=None, chars_total=total)
+    while kept > 0:
+        note = f"\n[... clipped: {kept} of {total} characters are shown, and nothing of what the tool printed ...]"
+        shorter = msgspec.structs.replace(shorter, text=part.text[:kept] + note)
+        if len(_ENCODER.encode(shorter)) <= bytes_max:
+            break
+        kept //= 2
+    assert shorter.chars_total is not None
+    return shorter
+
+
+def _wrap(part: ToolReturnPart, when: str) -> str:
+    told = {"status": "OK" if part.ok else "Failed", "message": part.text, "time": when}
+    return msgspec.json.format(msgspec.json.encode(told), indent=2).decode()
