@@ -236,8 +236,14 @@ class Host:
 
     async def _fire_reminders(self) -> None:
         now_ms = await self._records.store.now_ms()
-        for reminder in await read_due(self._records, now_ms):
-            await self._wake(reminder.address, Remind(name=reminder.name, due_ms=reminder.due_ms))
+        after_ms: int | None = None
+        while True:
+            page = await read_due(self._records, now_ms, after_ms)
+            for reminder in page:
+                await self._wake(reminder.address, Remind(name=reminder.name, due_ms=reminder.due_ms))
+            if len(page) < RECOVERY_PAGE_ROWS:
+                return
+            after_ms = page[-1].due_ms  # others of the same millisecond wait for the next sweep
 
     async def _wake(self, address: ActorAddress, body: Resume | Remind) -> None:
         """Call an actor that nobody alive owns elsewhere. Its answer is not waited for: the row stays until done."""

@@ -72,9 +72,9 @@ async def read_unfinished(records: Records, after: ActorAddress | None) -> list[
     return [each.value.address for each in found]
 
 
-async def read_due(records: Records, now_ms: int) -> list[Reminder]:
-    """The first page of reminders due at `now_ms`, the oldest first."""
-    found = await records.scan(REMINDERS, before=now_ms + 1, limit=RECOVERY_PAGE_ROWS)
+async def read_due(records: Records, now_ms: int, after_ms: int | None = None) -> list[Reminder]:
+    """A page of the reminders due at `now_ms`, the oldest first, of those due later than `after_ms`."""
+    found = await records.scan(REMINDERS, after=after_ms, before=now_ms + 1, limit=RECOVERY_PAGE_ROWS)
     reminders = [each.value for each in found]
     assert all(reminder.due_ms <= now_ms for reminder in reminders)
     return reminders

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from kelpie.actor.call import ActorAddress
 from kelpie.actor.directory import Claim
-from kelpie.errors import CommitUnknown, NotOwner
+from kelpie.errors import ActivationLost, CommitUnknown, Conflict, NotOwner
 from kelpie.storage.records import Batch, Records
 
 
@@ -30,7 +30,7 @@ class Tenure:
         return self._claim.epoch
 
     async def commit(self, batch: Batch) -> int:
-        """Commit under the fence; the version. Raises as Store.commit does.
+        """Commit under the fence; the version. Raises as Store.commit does, and ActivationLost for a broken fence.
 
         After CommitUnknown, or when cancelled meanwhile, the tenure is over: only a new claim, which reads the
         state again, knows more.
@@ -42,11 +42,21 @@ class Tenure:
         self._committing = True
         try:
             return await self._records.commit(batch)
+        except Conflict:
+            await self._expect_fence()
+            raise
         except (CommitUnknown, asyncio.CancelledError):
             self._ended = True
             raise
         finally:
             self._committing = False
+
+    async def _expect_fence(self) -> None:
+        """Raises ActivationLost if somebody else has claimed the actor: then nothing can be committed any more."""
+        row = (await self._records.store.get([self._claim.fence.key]))[0]
+        if row is None or row.version != self._claim.fence.version:
+            self._ended = True
+            raise ActivationLost(f"'{self.address}' was claimed by another activation")
 
     def check_may_act(self) -> None:
         """Asked before each side effect. Raises NotOwner when the node no longer believes in its lease."""

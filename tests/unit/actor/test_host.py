@@ -11,7 +11,7 @@ from kelpie.actor.call import ActorAddress, Call
 from kelpie.actor.directory import OWNERS
 from kelpie.actor.recovery import arm, read_due, read_unfinished
 from kelpie.cluster.lease import LEASES, NodeLease
-from kelpie.errors import ActivationLost, Busy, CallTimedOut, Conflict, DataCorrupt, Draining, NotOwner, StoreDown
+from kelpie.errors import ActivationLost, Busy, CallTimedOut, DataCorrupt, Draining, NotOwner, StoreDown
 from kelpie.limits import (
     ACTIVATION_IDLE_MS,
     ACTIVATIONS_SWEEP_MS,
@@ -247,7 +247,7 @@ def test_a_zombie_s_commit_fails_its_effects_are_not_begun_and_it_ends_when_it_h
                 tenure.check_may_act()
             batch = Batch()
             batch.put(COUNTERS.at(ANN), Counter(value=99))
-            with pytest.raises(Conflict):
+            with pytest.raises(ActivationLost):
                 await tenure.commit(batch)
             await asyncio.sleep(HEARTBEAT_MS / 1000 + 0.1)
             assert one.host.believes and one.host.active == 0

@@ -62,6 +62,21 @@ def test_reminders_come_due_in_order_of_time_and_not_before() -> None:
     virtual(main)
 
 
+def test_due_reminders_come_in_pages_and_a_full_page_does_not_hide_the_next() -> None:
+    async def main(world: World) -> None:
+        _, records = a_store(world)
+        batch = Batch()
+        for due_ms in range(RECOVERY_PAGE_ROWS + 3):
+            arm(batch, ANN, "a", due_ms)
+        await records.commit(batch)
+        first = await read_due(records, 10_000)
+        rest = await read_due(records, 10_000, first[-1].due_ms)
+        assert [reminder.due_ms for reminder in first + rest] == list(range(RECOVERY_PAGE_ROWS + 3))
+        assert len(first) == RECOVERY_PAGE_ROWS
+
+    virtual(main)
+
+
 def test_a_reminder_before_the_beginning_of_time_is_a_bug() -> None:
     with pytest.raises(AssertionError):
         arm(Batch(), ANN, "a", -1)

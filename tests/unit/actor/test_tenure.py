@@ -6,7 +6,7 @@ import pytest
 
 from kelpie.actor.directory import Directory
 from kelpie.actor.tenure import Tenure
-from kelpie.errors import CommitUnknown, Conflict, NotOwner, StoreDown
+from kelpie.errors import ActivationLost, CommitUnknown, Conflict, NotOwner, StoreDown
 from kelpie.storage.records import Batch, Records
 from kelpie.world import World
 from tests.unit.actor.build import ANN, COUNTERS, NODE, Counter, Fault, a_store, count_of, virtual
@@ -29,7 +29,9 @@ def test_each_claim_ends_the_one_before_it() -> None:
         first, second = await a_tenure(records), await a_tenure(records)
         assert (first.address, first.epoch, second.epoch) == (ANN, 1, 2)
         assert await second.commit(a_change(2)) > 0
-        with pytest.raises(Conflict):
+        with pytest.raises(ActivationLost):
+            await first.commit(a_change(1))
+        with pytest.raises(AssertionError):
             await first.commit(a_change(1))
         assert await count_of(records) == 2
 
