@@ -61,6 +61,7 @@ HEARTBEAT_MS = 4_000
 RECOVERY_SWEEP_MS = 1_000
 RECOVERY_PAGE_ROWS = 200
 FOLLOW_POLL_MS = 1_000  # how often a reader looks into the store when nothing was announced on its node
+FOLLOW_FAILURES_MAX = 20  # reads of an accepted run that may fail, one after the other, before its reader is told
 EVENTS_PER_RUN_MAX = 10_000
 EVENTS_PAGE_ROWS = 200
 SUBSCRIBERS_PER_RUN_MAX = 64

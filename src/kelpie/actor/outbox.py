@@ -78,7 +78,7 @@ class Outbox:
     def append(self, batch: Batch, stream: str, number: int, body: Raw) -> None:
         """Make the event part of a commit."""
         assert number >= 1
-        batch.put(EVENTS.at(stream, number), StoredEvent(number=number, body=body))
+        batch.put_new(EVENTS.at(stream, number), StoredEvent(number=number, body=body))
 
     def publish(self, stream: str, number: int, event: Struct) -> None:
         """Tell the readers on this node, after the commit. It makes all previews before it obsolete."""

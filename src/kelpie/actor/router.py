@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from kelpie.actor.call import Call, check_call
 from kelpie.actor.host import Host
-from kelpie.errors import ActivationLost, CallTimedOut, Conflict, StoreDown
+from kelpie.errors import ActivationLost, CallTimedOut, Conflict, StoreDown, Unavailable
 from kelpie.limits import CALL_ATTEMPT_MS, CALL_ATTEMPTS_MAX
 
 
@@ -32,9 +32,19 @@ class Router:
             raise CallTimedOut(f"'{call.target}' did not answer before the deadline") from None
 
     async def _attempts(self, call: Call) -> Struct:
-        for attempt in range(CALL_ATTEMPTS_MAX - 1):
+        """Once an attempt was lost in the middle, what later ones say of themselves is not the whole truth."""
+        lost: ActivationLost | None = None
+        for attempt in range(CALL_ATTEMPTS_MAX):
             try:
                 return await self._host.deliver(call)
-            except (ActivationLost, Conflict, StoreDown):
+            except ActivationLost as error:
+                lost = error
+            except Unavailable as error:
+                if not isinstance(error, Conflict | StoreDown) or attempt == CALL_ATTEMPTS_MAX - 1:
+                    if lost is None:
+                        raise
+                    raise lost from error
+            if attempt < CALL_ATTEMPTS_MAX - 1:
                 await asyncio.sleep(CALL_ATTEMPT_MS * 2**attempt / 1000)
-        return await self._host.deliver(call)
+        assert lost is not None, "the last attempt was lost"
+        raise lost

@@ -480,7 +480,7 @@ class AgentActor:
 
     async def _commit_sealed(self, draft: Draft) -> None:
         version = await self._tenure.commit(draft.batch)
-        self._found = Found(STATES.at(self._id).key, draft.state, version)
+        self._found = draft.batch.found(STATES.at(self._id), draft.state, version)
         if draft.window is not None:
             if len(draft.window) < len(self._window):
                 self._counted = None

@@ -20,9 +20,9 @@ from kelpie.agent.calls import Accepted, Cancel, CancelledRuns, Delete, Reset, S
 from kelpie.agent.events import DeltaEvent, FinishedEvent, MessageEvent, RunEvent
 from kelpie.agent.journal import EventBody, Finished, MessageRef, finished_event
 from kelpie.agent.state import AGENT_RUNS, RUNS, InputMessage, Run, RunOptions
-from kelpie.errors import NotFound
+from kelpie.errors import CallTimedOut, NotFound, Unavailable
 from kelpie.ids import AgentId, RunId, new_run_id
-from kelpie.limits import EVENTS_PAGE_ROWS, FOLLOW_POLL_MS, REQUEST_DEADLINE_MS
+from kelpie.limits import EVENTS_PAGE_ROWS, FOLLOW_FAILURES_MAX, FOLLOW_POLL_MS, REQUEST_DEADLINE_MS
 from kelpie.memory.history import History
 from kelpie.storage.records import Records
 from kelpie.world import World
@@ -70,15 +70,22 @@ class AgentDoor:
         """The run's events with numbers > after, then live ones until FinishedEvent. Raises NotFound.
 
         With `deltas` provisional DeltaEvents come between them. A run that has ended and has no event after `after`
-        yields nothing. To be closed by the reader (`aclosing`).
+        yields nothing. A store that is away is waited for, then it is CallTimedOut: whoever began the run must not be
+        told that nothing happened. To be closed by the reader (`aclosing`).
         """
         assert after >= 0
         reading = self._outbox.subscribe(run_id, previews=deltas)
         try:
-            last = after
+            last, failures = after, 0
             behind = True
             while True:
-                page = await (self._read(run_id, after=last) if behind else self._next(reading, last))
+                try:
+                    page = await (self._read(run_id, after=last) if behind else self._next(reading, last))
+                except Unavailable as error:
+                    failures, behind = failures + 1, True
+                    await _bear(run_id, failures, error)
+                    continue
+                failures = 0
                 behind = len(page.events) == EVENTS_PAGE_ROWS
                 if page.over and not page.events:
                     return
@@ -105,6 +112,16 @@ class AgentDoor:
                     case DeltaEvent():
                         raise AssertionError("previews were not asked for")
         raise AssertionError("a run's last event is FinishedEvent")
+
+    async def get_accepted(self, run_id: RunId) -> Run:
+        """As get_run, of a run that was accepted just now: a store that is away is waited for, as by `follow`."""
+        failures = 0
+        while True:
+            try:
+                return await self.get_run(run_id)
+            except Unavailable as error:
+                failures += 1
+                await _bear(run_id, failures, error)
 
     async def get_run(self, run_id: RunId) -> Run:
         """The run's record. Raises NotFound."""
@@ -180,3 +197,12 @@ class AgentDoor:
                         run = await self.get_run(run.id)
                     events.append(finished_event(run))
         return events
+
+
+async def _bear(run_id: RunId, failures: int, error: Unavailable) -> None:
+    """Wait after a read that failed; CallTimedOut when there were too many of them."""
+    assert failures >= 1
+    if failures >= FOLLOW_FAILURES_MAX:
+        sentence = f"run '{run_id}' was accepted and goes on, but cannot be read now: {error.sentence}"
+        raise CallTimedOut(sentence, run_id=run_id) from error
+    await asyncio.sleep(FOLLOW_POLL_MS / 1000)

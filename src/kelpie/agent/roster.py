@@ -295,7 +295,7 @@ class Roster:
         assert messages[0].kind == "system", "a window begins with the system message"
         batch.check_absent(AGENTS.at(agent_id))
         batch.put(AGENTS.at(agent_id), settings)
-        batch.put(STATES.at(agent_id), state)
+        batch.put_new(STATES.at(agent_id), state)
         batch.put(AGENTS_BY_TIME.at(now_us, agent_id), AgentIndex(id=agent_id))
         return state
 

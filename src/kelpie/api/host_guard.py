@@ -6,16 +6,19 @@ owner's control may be made to point here, so that the browser takes us for that
 send no Origin, and address us by the name that they were given; so both attacks can be told apart from use.
 """
 
+import functools
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
 from kelpie.api.sse import Receive, Send
 
+REFUSALS_REMEMBERED = 256  # pairs of Host and Origin whose decision need not be made again
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
-Scope = Mapping[str, object]
+Scope = Mapping[str, Any]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -24,14 +27,18 @@ class HostGuard:
 
     def __init__(self, app: Asgi, names: frozenset[str] | None) -> None:
         self._app = app
-        self._names = names
+        self._refusal = functools.lru_cache(REFUSALS_REMEMBERED)(functools.partial(refusal, names=names))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection of the ASGI server."""
         if scope["type"] == "http":
-            headers = scope["headers"]
-            assert isinstance(headers, list)
-            sentence = refusal(dict(headers), self._names)
+            host, origin = b"", None
+            for name, value in scope["headers"]:
+                if name == b"host":
+                    host = value
+                elif name == b"origin":
+                    origin = value
+            sentence = self._refusal(host, origin)
             if sentence is not None:
                 await _refuse(send, sentence)
                 return
@@ -44,14 +51,14 @@ def names_allowed(text: str, *, loopback: bool) -> frozenset[str] | None:
     return LOOPBACK_NAMES | given if loopback or given else None
 
 
-def refusal(headers: Mapping[bytes, bytes], names: frozenset[str] | None) -> str | None:
+def refusal(host_header: bytes, origin_header: bytes | None, names: frozenset[str] | None) -> str | None:
     """Why a request with these headers is refused; None when it is not."""
-    host = _name_in("//" + headers.get(b"host", b"").decode("latin-1"))
+    host = _name_in("//" + host_header.decode("latin-1"))
     if names is not None and host and host not in names and not host.endswith(".localhost"):
         return f"this server is not known as '{host[:100]}'; if it should be, add it to KELPIE_ALLOWED_HOSTS"
-    if b"origin" not in headers:
+    if origin_header is None:
         return None
-    origin = headers[b"origin"].decode("latin-1")
+    origin = origin_header.decode("latin-1")
     asker = _name_in(origin)
     if asker and (asker == host or asker in (names or LOOPBACK_NAMES) or asker.endswith(".localhost")):
         return None

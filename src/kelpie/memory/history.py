@@ -135,7 +135,7 @@ class History:
 def append(batch: Batch, message: StoredMessage) -> None:
     """Add a message at its place, which the owner of the agent counts. Raises LimitExceeded when it is too large."""
     assert message.seq >= 0
-    batch.put(MESSAGES.at(message.agent_id, message.seq), message)
+    batch.put_new(MESSAGES.at(message.agent_id, message.seq), message)
     batch.put(MESSAGE_PLACES.at(message.agent_id, message.id), MessagePlace(seq=message.seq))
 
 

@@ -69,15 +69,19 @@ class Ref(Generic[T]):
 
 
 class Found(Generic[T]):
-    """A record as it was read: its key, its value, and the version to check against."""
+    """A record as it was read: its key, its value, and the version to check against.
 
-    __slots__ = ("key", "value", "version")
+    `chunked` False promises that nothing of it is kept in chunks, so that a write need not clear any away.
+    """
 
-    def __init__(self, key: bytes, value: T, version: int) -> None:
+    __slots__ = ("chunked", "key", "value", "version")
+
+    def __init__(self, key: bytes, value: T, version: int, *, chunked: bool = True) -> None:
         assert version > ABSENT
         self.key = key
         self.value = value
         self.version = version
+        self.chunked = chunked
 
     @property
     def last_part(self) -> str:
@@ -88,20 +92,24 @@ class Found(Generic[T]):
 class Batch:
     """The checks and writes of one commit, in order."""
 
-    __slots__ = ("bytes_total", "checks", "writes")
+    __slots__ = ("_whole", "bytes_total", "checks", "writes")
 
     def __init__(self) -> None:
         self.checks: list[Check] = []
         self.writes: list[Write] = []
+        self._whole: set[bytes] = set()  # keys that have no chunks if the checks hold; only asked for membership
         self.bytes_total = 0  # of keys and values, as the store counts them
 
     def check(self, found: Found[T]) -> None:
         """The record must still be as it was read."""
         self._check(found.key, found.version)
+        if not found.chunked:
+            self._whole.add(found.key)
 
     def check_absent(self, ref: Ref[T]) -> None:
         """There must be no record there."""
         self._check(ref.key, ABSENT)
+        self._whole.add(ref.key)
 
     def put(self, ref: Ref[T], value: T) -> None:
         """Write the record; LimitExceeded when it is larger than RECORD_BYTES_MAX."""
@@ -112,6 +120,15 @@ class Batch:
             return
         assert len(raw) <= VALUE_BYTES_MAX, f"{ref.space.name} is declared small and has {len(raw)} bytes"
         self._put(ref.key, raw)
+
+    def put_new(self, ref: Ref[T], value: T) -> None:
+        """Write a record where there never was one: the key is new, or counted up under another record's check."""
+        self._whole.add(ref.key)
+        self.put(ref, value)
+
+    def found(self, ref: Ref[T], value: T, version: int) -> Found[T]:
+        """The record as this batch wrote it, once it is committed with that version."""
+        return Found(ref.key, value, version, chunked=ref.key not in self._whole)
 
     def delete(self, ref: Ref[T]) -> None:
         """Remove the record, if it is there."""
@@ -142,10 +159,13 @@ class Batch:
                 limit="RECORD_BYTES_MAX",
                 maximum=RECORD_BYTES_MAX,
             )
-        self._delete_range(*_chunk_range(key))
+        if key not in self._whole:
+            self._delete_range(*_chunk_range(key))
         if len(raw) <= VALUE_BYTES_MAX:
+            self._whole.add(key)
             self._put(key, raw)
             return
+        self._whole.discard(key)
         pieces = [raw[at : at + VALUE_BYTES_MAX] for at in range(0, len(raw), VALUE_BYTES_MAX)]
         assert 1 < len(pieces) <= RECORD_CHUNKS_MAX
         self._put(key, _CHUNKED + str(len(pieces)).encode())
@@ -261,7 +281,7 @@ class Records:
 
 
 def _found(space: Space[T], row: Row) -> Found[T]:
-    return Found(row.key, space.decode(row.key, row.value), row.version)
+    return Found(row.key, space.decode(row.key, row.value), row.version, chunked=len(row.value) > VALUE_BYTES_MAX)
 
 
 def _chunk_count(head: Row) -> int:

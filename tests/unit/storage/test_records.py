@@ -4,6 +4,7 @@ other commits slipped in between the steps of a read."""
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
 import pytest
 from msgspec import Struct
 
@@ -305,3 +306,38 @@ def test_a_check_on_what_was_read_guards_the_write() -> None:
         assert [one.value.text for one in await r.scan(NOTES, limit=1)] == ["newer"]
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("path", ["put", "checked", "as written"])
+def test_chunks_are_cleared_away_by_whoever_makes_the_record_small_and_looked_for_only_where_they_may_be(
+    path: str,
+) -> None:
+    """Grow and shrink twice, by each way in which a writer may know what it replaces."""
+
+    async def main() -> None:
+        to, ref = records(), NOTES.at("n")
+        known: Found[Note] | None = None
+        for text in ("", LARGE_TEXT, "small", LARGE_TEXT, LARGE_TEXT * 2, "s"):
+            batch = Batch()
+            if path != "put":
+                batch.check_absent(ref) if known is None else batch.check(known)
+            batch.put(ref, Note(text=text))
+            clears = any(isinstance(write, DeleteRange) for write in batch.writes)
+            if path != "put":
+                assert clears == (known is not None and len(known.value.text) >= len(LARGE_TEXT))
+            version = await to.commit(batch)
+            read = await to.get(ref)
+            assert shown(read) == (text, version)
+            size = len(msgspec.json.encode(Note(text=text)))
+            assert len(await stored_keys(to)) == (1 if len(text) < 10 else 1 + -(-size // VALUE_BYTES_MAX))
+            known = batch.found(ref, Note(text=text), version) if path == "as written" else read
+            assert known is not None and read is not None and known.chunked == read.chunked == (len(text) > 10)
+
+    asyncio.run(main())
+
+
+def test_a_new_record_clears_nothing_away() -> None:
+    batch = Batch()
+    batch.put_new(NOTES.at("n"), Note(text="a"))
+    batch.put_new(NOTES.at("m"), Note(text=LARGE_TEXT))
+    assert not any(isinstance(write, DeleteRange) for write in batch.writes)

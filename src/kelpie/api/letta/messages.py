@@ -106,7 +106,7 @@ async def stream_message(house: House, ask: Ask[None, SendIn]) -> EventStream:
 async def send_message_async(house: House, ask: Ask[None, SendIn]) -> RunOut:
     """Say something to the agent, and ask for the answer later. The run is shown as it was when it was accepted."""
     options = read_options(ask.body, streamed=False, background=True)
-    run = await house.door.get_run(await _accept(house, ask, options))
+    run = await house.door.get_accepted(await _accept(house, ask, options))
     shown = show_run(run)
     return RunOut(
         id=shown.id,
