@@ -168,6 +168,7 @@ class Batch:
         self._whole.discard(key)
         pieces = [raw[at : at + VALUE_BYTES_MAX] for at in range(0, len(raw), VALUE_BYTES_MAX)]
         assert 1 < len(pieces) <= RECORD_CHUNKS_MAX
+        assert sum(len(piece) for piece in pieces) == len(raw)
         self._put(key, _CHUNKED + str(len(pieces)).encode())
         for at, piece in enumerate(pieces):
             self._put(_chunk_key(key, at), piece)

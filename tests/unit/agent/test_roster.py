@@ -75,7 +75,7 @@ class Desk:
 
 
 def new(**fields: Any) -> NewAgent:
-    return NewAgent(**{"name": "a", "kind": "letta_v1_agent", "model": MODEL, **fields})
+    return NewAgent(**{"name": "a", "kind": "any_agent", "model": MODEL, **fields})
 
 
 def refs(view: AgentView) -> list[tuple[str, str]]:

@@ -212,7 +212,7 @@ ShownMessage = Annotated[Any, one_of(*MESSAGE_SHAPES[:8])]
 
 def show_message(stored: StoredMessage) -> list[WireMessage]:
     """The wire messages of a stored one, in the order of its parts."""
-    common = common_fields(stored)
+    common = shared_fields(stored)
     match stored.kind:
         case "system":
             return [SystemMessage(**common, otid=stored.otid, content=_joined(stored.parts))]
@@ -234,7 +234,7 @@ def show_messages(stored: Sequence[StoredMessage]) -> list[WireMessage]:
     return [shown for message in stored for shown in show_message(message)]
 
 
-def common_fields(stored: StoredMessage) -> dict[str, Any]:
+def shared_fields(stored: StoredMessage) -> dict[str, Any]:
     """The fields that all wire messages of a stored one share, otid left out."""
     return {
         "id": stored.id,

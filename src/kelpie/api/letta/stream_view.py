@@ -26,7 +26,7 @@ from kelpie.api.letta.message_shapes import (
     ToolCallDeltaOut,
     ToolCallMessage,
     WireMessage,
-    common_fields,
+    shared_fields,
     show_message,
     show_stop,
     show_usage,
@@ -200,7 +200,7 @@ def _rest(stored: StoredMessage, preview: _Preview) -> list[WireMessage]:
     """What the pieces lacked of the committed message."""
     shown: list[WireMessage] = []
     for at, (part, index) in enumerate(zip(stored.parts, wire_indexes(stored.parts), strict=True)):
-        common: dict[str, Any] = {**common_fields(stored), "otid": part_otid(stored.id, index)}
+        common: dict[str, Any] = {**shared_fields(stored), "otid": part_otid(stored.id, index)}
         seen = preview.texts.get(at)
         match part:
             case TextPart():
