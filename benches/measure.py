@@ -1,0 +1,46 @@
+"""What the operating system knows about a process, and how numbers are summed up."""
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+
+class Timing(Struct, frozen=True, kw_only=True):
+    """One case: CPU of the server for each request, and how long a client waited. Milliseconds."""
+
+    cpu_ms: float
+    p50_ms: float
+    p99_ms: float
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of all threads of a process so far, in nanosecond steps where the kernel tells them."""
+    try:
+        return time.clock_gettime((~pid << 3) | 2)  # Linux: the clock id of another process's CPU time
+    except OSError:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_bytes(pid: int) -> int:
+    """The memory that the process keeps in RAM now."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The value that `percent` of the values do not exceed."""
+    assert values and 0 < percent <= 100
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def timing(cpu_s: float, waits_s: Sequence[float]) -> Timing:
+    """The sum of one case."""
+    return Timing(
+        cpu_ms=cpu_s * 1_000 / len(waits_s),
+        p50_ms=percentile(waits_s, 50) * 1_000,
+        p99_ms=percentile(waits_s, 99) * 1_000,
+    )

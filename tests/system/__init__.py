@@ -1,0 +1,1 @@
+"""Black-box proofs: real server processes, real sockets, real SIGKILL."""
