@@ -8,9 +8,9 @@
         Busy  NotOwner  Conflict  Draining  StoreDown  StorageFull  ModelUnavailable
         ServerUnreachable
       OutcomeUnknown     it may have happened; repeat only under the same key
-        CommitUnknown  ActivationLost  CallTimedOut
+        CommitUnknown  ActivationLost  RunStalled  CallTimedOut
       Broken             this process must stop
-        DataCorrupt  StoreOwned  StoreTooNew  PortTaken
+        DataCorrupt  StoreFailed  StoreOwned  StoreTooNew  PortTaken
 
 Outside input is answered with one of these; a broken promise of our own is an AssertionError, which ends
 the activation it happened in and nothing else. `api/errors.py` is the only place that knows HTTP statuses.
@@ -155,6 +155,12 @@ class ActivationLost(OutcomeUnknown):
     code = "activation_lost"
 
 
+class RunStalled(OutcomeUnknown):
+    """The run was accepted and cannot go on just now, e.g. because the disk is full; it goes on by itself."""
+
+    code = "run_stalled"
+
+
 class CallTimedOut(OutcomeUnknown):
     """The deadline passed before the answer came; the work may go on."""
 
@@ -180,6 +186,13 @@ class StoreOwned(Broken):
 
     code = "store_owned"
     exit_status = 73
+
+
+class StoreFailed(Broken):
+    """A write to disk failed in a way that leaves unknown what is there; only opening the store anew tells."""
+
+    code = "store_failed"
+    exit_status = 75
 
 
 class StoreTooNew(Broken):

@@ -154,9 +154,10 @@ assert COMMIT_BYTES_MAX < FDB_COMMIT_BYTES_MAX
 assert RECORD_BYTES_MAX * 3 <= COMMIT_BYTES_MAX, "one commit carries a few of the largest records"
 assert RECORD_CHUNKS_MAX < GET_KEYS_MAX, "all chunks of a record are read in one snapshot"
 assert BLOCK_BYTES_MAX < RECORD_BYTES_MAX
-assert MESSAGE_BYTES_MAX + STEP_RETURNS_BYTES_MAX + REPLY_CALLS_MAX * 200 + (WINDOW_ENTRIES_MAX + TURN_STEPS_MAX * 2) * 60 < RECORD_BYTES_MAX, (
-    "an agent's state holds a reply's calls, their results and the window"
-)
+assert (
+    MESSAGE_BYTES_MAX + STEP_RETURNS_BYTES_MAX + REPLY_CALLS_MAX * 200 + (WINDOW_ENTRIES_MAX + TURN_STEPS_MAX * 2) * 60
+    < RECORD_BYTES_MAX
+), "an agent's state holds a reply's calls, their results and the window"
 assert SYSTEM_PROMPT_BYTES_MAX + 1_000 < RECORD_BYTES_MAX
 assert RUN_INPUT_BYTES_MAX + 50_000 < RECORD_BYTES_MAX, "a run that was accepted can end, with the longest error"
 assert WINDOW_MESSAGES_MAX + MESSAGES_PER_CALL_MAX < WINDOW_ENTRIES_MAX

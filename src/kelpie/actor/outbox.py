@@ -33,6 +33,12 @@ class Numbered(Struct, frozen=True, kw_only=True):
     event: Struct
 
 
+class Stalled(Struct, frozen=True, kw_only=True):
+    """What a stream is waiting for, when it cannot go on."""
+
+    sentence: str
+
+
 class Subscription:
     """One reader's view of a stream from now on. A gap in the numbers says that the reader was too slow."""
 
@@ -58,7 +64,7 @@ class Subscription:
             return
 
     def _offer(self, item: Numbered | Struct) -> None:
-        if isinstance(item, Numbered):
+        if isinstance(item, Numbered | Stalled):
             if len(self._queue) >= SUBSCRIBER_EVENTS_MAX:
                 self._queue.clear()
         elif not self._previews or len(self._queue) >= SUBSCRIBER_EVENTS_MAX // 2:
@@ -93,6 +99,11 @@ class Outbox:
             kept.append(event)
         for reader in self._readers.get(stream, ()):
             reader._offer(event)
+
+    def stall(self, stream: str, sentence: str) -> None:
+        """Tell the readers on this node that the stream cannot go on just now, and why."""
+        for reader in self._readers.get(stream, ()):
+            reader._offer(Stalled(sentence=sentence))
 
     def forget_previews(self, stream: str) -> None:
         """What was previewed was committed, or will not be."""

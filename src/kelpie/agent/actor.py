@@ -12,6 +12,7 @@ values; a call in the control lane is therefore served between any two steps, ho
 """
 
 import asyncio
+import logging
 from collections import deque
 from typing import assert_never
 
@@ -48,6 +49,8 @@ from kelpie.memory.window import Counted
 from kelpie.storage.records import Found
 
 COMMIT_RETRY_FIRST_MS = 20
+
+log = logging.getLogger("kelpie.agent")
 
 
 class AgentActor:
@@ -471,6 +474,10 @@ class AgentActor:
                     raise
                 reason = error.sentence
                 await asyncio.sleep(COMMIT_RETRY_FIRST_MS * 2**attempt / 1000)
+        log.warning("a step of %s could not be committed and will be tried again: %s", self._id, reason)
+        run = draft.run or self._run
+        if run is not None:
+            self._outbox.stall(run.id, reason)
         raise ActivationLost(f"a step of '{self._id}' could not be committed: {reason}")
 
     async def _commit(self, draft: Draft) -> None:

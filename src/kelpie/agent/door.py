@@ -13,14 +13,14 @@ import msgspec
 from msgspec import Struct
 
 from kelpie.actor.call import ActorAddress, Call, Lane
-from kelpie.actor.outbox import Numbered, Outbox, StoredEvent, Subscription
+from kelpie.actor.outbox import Numbered, Outbox, Stalled, StoredEvent, Subscription
 from kelpie.actor.router import Router
 from kelpie.agent import inbox
 from kelpie.agent.calls import Accepted, Cancel, CancelledRuns, Delete, Reset, Send
 from kelpie.agent.events import DeltaEvent, FinishedEvent, MessageEvent, RunEvent
 from kelpie.agent.journal import EventBody, Finished, MessageRef, finished_event
 from kelpie.agent.state import AGENT_RUNS, RUNS, InputMessage, Run, RunOptions
-from kelpie.errors import CallTimedOut, NotFound, Unavailable
+from kelpie.errors import CallTimedOut, NotFound, RunStalled, Unavailable
 from kelpie.ids import AgentId, RunId, new_run_id
 from kelpie.limits import EVENTS_PAGE_ROWS, FOLLOW_FAILURES_MAX, FOLLOW_POLL_MS, REQUEST_DEADLINE_MS
 from kelpie.memory.history import History
@@ -174,6 +174,8 @@ class AgentDoor:
             case Numbered(number=number, event=event) if number == last + 1:
                 assert isinstance(event, MessageEvent | FinishedEvent)
                 return _Page(events=[event])
+            case Stalled():
+                raise RunStalled(f"run_id={reading.stream} was accepted and goes on by itself later: {item.sentence}")
             case _:
                 return await self._read(RunId(reading.stream), after=last)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from kelpie.errors import StoreDown
+from kelpie.errors import StoreFailed
 from kelpie.limits import STORE_LOCK_WAIT_MS_MAX
 from kelpie.storage.sqlite_file import DATABASE_NAME, connect, lock_directory, prepare_database
 from kelpie.storage.sqlite_reader import Reader
@@ -112,4 +112,4 @@ class SqliteStore:
     def _expect_up(self) -> None:
         assert not self._closed, "no verb follows close()"
         if self._writer.failure is not None:
-            raise StoreDown(self._writer.failure)
+            raise StoreFailed(self._writer.failure)

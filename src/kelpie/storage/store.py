@@ -74,7 +74,8 @@ class Store(Protocol):
         """Apply `writes` in their order if all `checks` hold; returns the commit's version once it is durable.
 
         Raises Conflict (a check did not hold), Busy, StoreDown, StorageFull: nothing was applied; CommitUnknown:
-        see above. A caller that is cancelled while it waits knows no more than after CommitUnknown.
+        see above. A caller that is cancelled while it waits knows no more than after CommitUnknown. Every verb may
+        raise a Broken, after which the store is of no more use to this process.
         """
         ...
 

@@ -18,7 +18,7 @@ def _leaves(family: type[KelpieError]) -> list[type[KelpieError]]:
     [
         (Refused, {400, 403, 404, 405, 409, 413, 422}),
         (Unavailable, {409, 429, 503, 507}),
-        (OutcomeUnknown, {504}),
+        (OutcomeUnknown, {503, 504}),
         (Broken, {500}),
     ],
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
-from kelpie.errors import Busy, CommitUnknown, Conflict, DataCorrupt, KelpieError, StorageFull, StoreDown
+from kelpie.errors import Busy, CommitUnknown, Conflict, DataCorrupt, KelpieError, StorageFull, StoreDown, StoreFailed
 from kelpie.storage import sqlite, sqlite_reader, sqlite_writer
 from kelpie.storage.records import Batch, Records, Space
 from kelpie.storage.sqlite import SqliteStore, open_sqlite
@@ -248,7 +248,7 @@ def test_after_an_unknown_commit_nothing_is_answered_until_the_store_is_opened_a
         outcomes = await together(store, *[([], [Put(b"k%d" % at, b"")]) for at in range(2)])
         assert [type(outcome) for outcome in outcomes] == [CommitUnknown] * 2
         for verb in (store.get([b"k0"]), store.scan(b"a", b"z", limit=1), store.commit([], [Put(b"k", b"")])):
-            with pytest.raises(StoreDown):
+            with pytest.raises(StoreFailed):
                 await verb
         await store.close()
         store = await opened(tmp_path)
@@ -266,7 +266,7 @@ def test_a_bug_in_the_writer_leaves_nobody_waiting(tmp_path: Path, monkeypatch: 
         monkeypatch.setattr(sqlite_writer, "VERSIONS_RESERVED_STEP", 0)
         outcomes = await together(store, ([], [Put(b"a", b"")]), ([], [Put(b"b", b"")]))
         assert [type(outcome) for outcome in outcomes] == [StoreDown] * 2
-        with pytest.raises(StoreDown):
+        with pytest.raises(StoreFailed):
             await store.get([b"a"])
         await store.close()
         monkeypatch.undo()
