@@ -1,0 +1,108 @@
+"""Derived data equals what a rebuild from the rows gives, and nothing is left of what was removed (invariant 11)."""
+
+from kelpie.actor.directory import OWNERS
+from kelpie.actor.outbox import EVENTS
+from kelpie.actor.recovery import REMINDERS, UNFINISHED
+from kelpie.agent.state import AGENT_RUNS, AGENTS, AGENTS_BY_TIME, INBOX, INBOX_BY_TIME, RUNS, STATES
+from kelpie.cluster.lease import LEASES
+from kelpie.memory.blocks import BLOCK_LINKS, BLOCKS, BLOCKS_BY_TIME
+from kelpie.memory.history import MESSAGE_PLACES, MESSAGES
+from kelpie_sim.checkers.rows import Parts, Rows
+from kelpie_sim.watch import Watch
+
+NAME = "derived"
+SPACES = tuple(
+    space.name
+    for space in (
+        AGENTS, AGENTS_BY_TIME, STATES, RUNS, AGENT_RUNS, EVENTS, INBOX, INBOX_BY_TIME, MESSAGES, MESSAGE_PLACES,
+        BLOCKS, BLOCKS_BY_TIME, BLOCK_LINKS, OWNERS, LEASES, UNFINISHED, REMINDERS,
+    )
+)  # fmt: skip
+
+
+def check_derived(rows: Rows, watch: Watch) -> None:
+    """Every index against its records, when all agents are idle."""
+    for key in rows.unknown(SPACES):
+        watch.blame(NAME, f"the row {key!r} belongs to nothing")
+    agents, states = rows.space(AGENTS), rows.space(STATES)
+    _same(watch, "states", set(states), set(agents))
+    _same(watch, "owners without an agent", {key for key in rows.space(OWNERS) if key not in states}, set())
+    _same(watch, "unfinished work", set(rows.space(UNFINISHED)), set())
+    built = {(_number(agent.created_at_us), agent.id) for agent in agents.values()}
+    _same(watch, AGENTS_BY_TIME.name, set(rows.space(AGENTS_BY_TIME)), built)
+    _check_blocks(rows, watch)
+    _check_runs(rows, watch)
+    _check_histories(rows, watch)
+    _check_inboxes(rows, watch)
+
+
+def _check_blocks(rows: Rows, watch: Watch) -> None:
+    agents, blocks = rows.space(AGENTS), rows.space(BLOCKS)
+    built = {(_number(block.created_at_us), block.id) for block in blocks.values()}
+    _same(watch, BLOCKS_BY_TIME.name, set(rows.space(BLOCKS_BY_TIME)), built)
+    refs = {(ref.id, agent.id): ref.label for agent in agents.values() for ref in agent.blocks}
+    _same(watch, BLOCK_LINKS.name, set(rows.space(BLOCK_LINKS)), set(refs))
+    for (block_id, agent_id), label in refs.items():
+        block = blocks.get((block_id,))
+        found = None if block is None else block.label
+        watch.expect(found == label, NAME, f"{agent_id} knows {block_id} as '{label}', it is '{found}'")
+    for agent in agents.values():
+        labels = [ref.label for ref in agent.blocks]
+        watch.expect(len(labels) == len(set(labels)), NAME, f"{agent.id} has two blocks of one label: {labels}")
+
+
+def _check_runs(rows: Rows, watch: Watch) -> None:
+    runs, agents = rows.space(RUNS), rows.space(AGENTS)
+    built = {(run.agent_id, _number(run.created_at_us), run.id) for run in runs.values()}
+    _same(watch, AGENT_RUNS.name, set(rows.space(AGENT_RUNS)), built)
+    for run in runs.values():
+        watch.expect((run.agent_id,) in agents, NAME, f"{run.id} is a run of {run.agent_id}, which is gone")
+    left = {parts[0] for parts in rows.space(EVENTS) if (parts[0],) not in runs}
+    _same(watch, "events of runs that are gone", left, set())
+    for state in rows.space(STATES).values():
+        idle = state.turn is None and not state.queue and not state.deleting
+        watch.expect(idle, NAME, f"{state.id} is not idle: {state.turn} {state.queue}")
+
+
+def _check_histories(rows: Rows, watch: Watch) -> None:
+    messages, states = rows.space(MESSAGES), rows.space(STATES)
+    places = {parts: place.seq for parts, place in rows.space(MESSAGE_PLACES).items()}
+    built = {(message.agent_id, message.id): message.seq for message in messages.values()}
+    _same(watch, MESSAGE_PLACES.name, set(places.items()), set(built.items()))
+    seqs: dict[str, list[int]] = {agent_id: [] for (agent_id,) in states}
+    for message in messages.values():
+        seqs.setdefault(message.agent_id, []).append(message.seq)
+    for agent_id, found in seqs.items():
+        state = states.get((agent_id,))
+        expected = [] if state is None else list(range(state.next_seq))
+        watch.expect(found == expected, NAME, f"{agent_id} has the messages {found}, not {expected}")
+    for (agent_id,), state in states.items():
+        for entry in state.window:
+            known = places.get((agent_id, entry.id))
+            watch.expect(known == entry.seq, NAME, f"the window of {agent_id} names {entry}, which stands at {known}")
+
+
+def _check_inboxes(rows: Rows, watch: Watch) -> None:
+    inbox, runs = rows.space(INBOX), rows.space(RUNS)
+    built = {(agent_id, _number(entry.at_ms), key) for (agent_id, key), entry in inbox.items()}
+    _same(watch, INBOX_BY_TIME.name, set(rows.space(INBOX_BY_TIME)), built)
+    for (_, key), entry in inbox.items():
+        watch.expect((entry.run_id,) in runs, NAME, f"the key {key} names {entry.run_id}, which is gone")
+    armed = {
+        (_number(state.sweep_due_ms), state.id, "sweep-inbox")
+        for state in rows.space(STATES).values()
+        if state.sweep_due_ms is not None
+    }
+    _same(watch, REMINDERS.name, set(rows.space(REMINDERS)), armed)
+    for agent_id in dict.fromkeys(agent_id for agent_id, _ in inbox):
+        watch.expect(any(agent_id == each[1] for each in armed), NAME, f"nobody sweeps the inbox of {agent_id}")
+
+
+def _same(watch: Watch, what: str, found: set[Parts] | set[str] | set, built: set) -> None:
+    if found != built:
+        surplus, missing = sorted(found - built)[:5], sorted(built - found)[:5]
+        watch.blame(NAME, f"{what}: too many {surplus}, missing {missing}")
+
+
+def _number(value: int) -> str:
+    return f"{value:016x}"

@@ -1,0 +1,124 @@
+"""One epoch has one owner, and only that owner commits (invariants 1 and 2), told from the store's history.
+
+Every commit that touches what belongs to an agent's owner must carry the fence of the owner row as it stands, and
+come from the very process that wrote that row. Versions of a state grow by one. Nobody takes over from a living node.
+"""
+
+from collections.abc import Iterator
+
+from kelpie.actor.directory import OWNERS, Owner
+from kelpie.actor.outbox import EVENTS
+from kelpie.actor.recovery import REMINDERS, UNFINISHED
+from kelpie.agent.state import AGENT_RUNS, AGENTS, INBOX, INBOX_BY_TIME, RUNS, STATES, AgentState
+from kelpie.cluster.lease import LEASES, NodeLease, is_dead
+from kelpie.memory.history import MESSAGE_PLACES, MESSAGES
+from kelpie.storage.store import ABSENT, Check, Delete
+from kelpie.world import Marks
+from kelpie_sim.checkers.rows import parts_of, put_records, space_of, touched
+from kelpie_sim.store import Applied, SimStoreServer
+from kelpie_sim.watch import Watch
+
+NAME = "single_owner"
+_OWNED = frozenset(
+    space.name for space in (STATES, MESSAGES, MESSAGE_PLACES, AGENT_RUNS, INBOX, INBOX_BY_TIME, UNFINISHED)
+)
+_BY_RUN = frozenset(space.name for space in (RUNS, EVENTS))
+Process = tuple[str, int]  # host, life
+
+
+class SingleOwner:
+    """Shown every applied commit before anything else happens."""
+
+    def __init__(self, server: SimStoreServer, watch: Watch, marks: Marks) -> None:
+        self._server = server
+        self._marks = marks
+        self._watch = watch
+        self._owners: dict[str, tuple[Owner, int, Process]] = {}  # address -> row, its version, who wrote it
+        self._states: dict[str, AgentState] = {}
+        self._leases: dict[str, tuple[NodeLease, Process]] = {}
+        self._agent_of_run: dict[str, str] = {}
+        server.observers.append(self.observe)
+
+    def observe(self, applied: Applied) -> None:
+        """Check one commit, then remember what it did."""
+        for (run_id,), run in put_records(applied.writes, RUNS).items():
+            self._agent_of_run[run_id] = run.agent_id
+        for address in dict.fromkeys(self._addresses(applied)):
+            self._check_fence(applied, address)
+        self._note_states(applied)
+        self._note_leases(applied)
+        self._note_owners(applied)
+
+    def _addresses(self, applied: Applied) -> Iterator[str]:
+        """The agents whose owner's rows the commit touches, those that it makes left out."""
+        made = {check.key for check in applied.checks if check.version == ABSENT}
+        for write in applied.writes:
+            key = touched(write)
+            space = space_of(key)
+            address = None
+            if space in _OWNED:
+                address = parts_of(key.removeprefix(b"chunk "))[0]
+            elif space in _BY_RUN:
+                address = self._agent_of_run.get(parts_of(key.removeprefix(b"chunk "))[0])
+            elif space == REMINDERS.name:
+                address = parts_of(key)[1]
+            if address is not None and AGENTS.at(address).key not in made:
+                yield address
+
+    def _check_fence(self, applied: Applied, address: str) -> None:
+        held = self._owners.get(address)
+        process = (applied.host, applied.life)
+        if held is None:
+            self._blame(applied, f"{process} wrote to {address}, which nobody owns")
+            return
+        _, version, owner = held
+        if Check(OWNERS.at(address).key, version) not in applied.checks:
+            self._blame(applied, f"{process} wrote to {address} without the fence of its owner {owner}")
+        if owner != process:
+            self._blame(applied, f"{process} wrote to {address}, which {owner} owns")
+
+    def _note_states(self, applied: Applied) -> None:
+        for (address,), state in put_records(applied.writes, STATES).items():
+            before = self._states.get(address)
+            expected = 1 if before is None else before.version + 1
+            if state.version != expected:
+                self._blame(applied, f"the state of {address} has version {state.version} after {expected - 1}")
+            if before is not None and state.next_seq < before.next_seq:
+                self._blame(applied, f"the history of {address} went back to {state.next_seq}")
+            self._states[address] = state
+        for write in applied.writes:
+            if isinstance(write, Delete) and space_of(write.key) == STATES.name:
+                self._states.pop(parts_of(write.key)[0], None)
+
+    def _note_leases(self, applied: Applied) -> None:
+        process = (applied.host, applied.life)
+        for (node,), lease in put_records(applied.writes, LEASES).items():
+            before = self._leases.get(node)
+            if before is not None:
+                same = before[1] == process
+                if lease.epoch < before[0].epoch or (lease.epoch == before[0].epoch and not same):
+                    self._blame(applied, f"{process} renewed epoch {lease.epoch}, which {before[1]} holds")
+            self._leases[node] = (lease, process)
+
+    def _note_owners(self, applied: Applied) -> None:
+        process = (applied.host, applied.life)
+        for (address,), owner in put_records(applied.writes, OWNERS).items():
+            held = self._owners.get(address)
+            before = None if held is None else held[0]
+            if owner.epoch != (1 if before is None else before.epoch + 1):
+                self._blame(applied, f"{address} was claimed with epoch {owner.epoch} after {before}")
+            if owner.node != applied.host:
+                self._blame(applied, f"{process} claimed {address} for {owner.node}")
+            if before is not None and before.node != owner.node:
+                self._marks.reached("sim: a node took an agent over from another one")
+                lease = self._leases.get(before.node)
+                now_ms = self._server.tell_ms()
+                if not is_dead(None if lease is None else lease[0], before.node_epoch, now_ms):
+                    self._blame(applied, f"{process} took {address} from {before}, whose lease {lease} is good")
+            self._owners[address] = (owner, applied.version, process)
+        for write in applied.writes:
+            if isinstance(write, Delete) and space_of(write.key) == OWNERS.name:
+                self._owners.pop(parts_of(write.key)[0], None)
+
+    def _blame(self, applied: Applied, sentence: str) -> None:
+        self._watch.blame(NAME, sentence, applied.at_ms)
