@@ -37,10 +37,10 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
-def timing(cpu_s: float, waits_s: Sequence[float]) -> Timing:
-    """The sum of one case."""
+def timing(cpu_s: float, count: int, waits_s: Sequence[float]) -> Timing:
+    """The sum of one case: CPU of `count` requests, and waits of others like them."""
     return Timing(
-        cpu_ms=cpu_s * 1_000 / len(waits_s),
+        cpu_ms=cpu_s * 1_000 / count,
         p50_ms=percentile(waits_s, 50) * 1_000,
         p99_ms=percentile(waits_s, 99) * 1_000,
     )

@@ -19,6 +19,10 @@ SCAN_ROWS_MAX = 1_000
 RECORD_BYTES_MAX = 1_000_000  # a record over VALUE_BYTES_MAX is kept in chunks; this bounds the whole
 RECORD_CHUNKS_MAX = RECORD_BYTES_MAX // VALUE_BYTES_MAX + 1
 
+EDIT_ATTEMPTS_MAX = 24  # an edit that loses against other edits this often is answered with Conflict
+EDIT_RETRY_FIRST_MS = 1
+EDIT_RETRY_MS_MAX = 64
+
 STORE_COMMITS_QUEUED_MAX = 4_096  # commits waiting for the writer; beyond it the store answers Busy
 STORE_GROUP_COMMITS_MAX = 256  # commits that may share one fsync
 STORE_READS_QUEUED_MAX = 1_024  # large reads waiting for the reader thread; beyond it the store answers Busy
@@ -100,7 +104,6 @@ BLOCK_BYTES_MAX = 800_000
 BLOCK_LABEL_CHARS_MAX = 128
 BLOCK_TAGS_MAX = 64
 TAG_CHARS_MAX = 256
-BLOCK_UPDATE_ATTEMPTS_MAX = 8  # an edit that loses against other edits this often is answered with Conflict
 BLOCKS_SCANNED_MAX = 100_000  # blocks that one filtered list or count looks at
 HISTORY_SEARCHED_MAX = 5_000  # messages that one search looks at, newest first
 HISTORY_HITS_DEFAULT = 10

@@ -230,5 +230,3 @@ def _answer(host: SimHost, head: _Head, body: bytes) -> HttpAnswer:
 def encoded(body: object) -> bytes:
     """A request's body."""
     return msgspec.json.encode(body)
-
-

@@ -1,7 +1,7 @@
 """One seed, one workload, one verdict: nodes are started, loaded under the seed's faults, healed, and judged.
 
-    played = play(7)
-    assert not played.violations and not played.outcome.errors
+played = play(7)
+assert not played.violations and not played.outcome.errors
 """
 
 import asyncio
@@ -197,9 +197,7 @@ def is_idle(sim: Simulation) -> bool:
     return not Rows.take(sim.server, "unfinished").rows
 
 
-def _judge(
-    sim: Simulation, cluster: Cluster, ledger: Ledger, watch: Watch, values: BlockValues, *, idle: bool
-) -> None:
+def _judge(sim: Simulation, cluster: Cluster, ledger: Ledger, watch: Watch, values: BlockValues, *, idle: bool) -> None:
     """What can be said of the end; of a run that stands still only what does not need it to be over."""
     rows = Rows.take(sim.server)
     check_events(rows, watch)

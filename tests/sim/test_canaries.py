@@ -22,9 +22,7 @@ CAUGHT = tomllib.loads((Path(__file__).parent / "canaries.toml").read_text())
 def test_canary_is_caught(canary: Canary) -> None:
     first = int(CAUGHT[canary.name]["seed"])
     order = [first, *[seed for seed in range(SEEDS_MAX) if seed != first]]
-    seed, checkers = next(
-        (seed, seen) for seed in order if (seen := catch(canary, seed)) & set(canary.checkers)
-    )
+    seed, checkers = next((seed, seen) for seed in order if (seen := catch(canary, seed)) & set(canary.checkers))
     sound = play(seed, WORKLOADS[canary.workload], plan=canary.plan)
     assert sound.passed, f"the bug was not needed: {sound.story()}"
     assert checkers & set(canary.checkers)

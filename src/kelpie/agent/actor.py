@@ -349,8 +349,7 @@ class AgentActor:
         turn = self._state.turn
         assert turn is not None
         async with self._places:
-            self._tenure.check_may_act()
-            result = await self._performer.run_tool(self._id, turn, call)
+            result = await self._performer.run_tool(self._id, turn, call, self._tenure.check_may_act)
         self._report(ToolReturned(step_id=turn.step_id, result=result))
 
     async def _use_memory(self, call: ToolCallPart) -> None:

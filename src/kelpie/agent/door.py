@@ -172,6 +172,7 @@ class AgentDoor:
             case Numbered(number=number) if number <= last:
                 return _Page(events=[])
             case Numbered(number=number, event=event) if number == last + 1:
+                assert number >= 1
                 assert isinstance(event, MessageEvent | FinishedEvent)
                 return _Page(events=[event])
             case Stalled():

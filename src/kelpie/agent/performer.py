@@ -7,7 +7,7 @@ next step of every agent that it concerns.
 
 import asyncio
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -268,11 +268,14 @@ class Performer:
         tool = self._named(name)
         return tool is not None and (self._catalog.is_builtin(tool) or tool.repeatable)
 
-    async def run_tool(self, agent_id: AgentId, turn: Turn, call: ToolCallPart) -> ToolReturnPart:
-        """Run an outside tool to its end, its deadline or its refusal."""
+    async def run_tool(
+        self, agent_id: AgentId, turn: Turn, call: ToolCallPart, check_may_act: Callable[[], None]
+    ) -> ToolReturnPart:
+        """Run an outside tool to its end, its deadline or its refusal. Raises what `check_may_act` does, asked last."""
         checked = await self._check_call(agent_id, turn, call)
         if isinstance(checked, ToolReturnPart):
             return checked
+        check_may_act()
         try:
             async with asyncio.timeout(TOOL_DEADLINE_MS / 1000):
                 outcome = await self._catalog.call(checked)

@@ -30,14 +30,14 @@ from kelpie.agent.state import (
 )
 from kelpie.errors import AlreadyExists, Conflict, InvalidInput, LimitExceeded, NotFound
 from kelpie.ids import AgentId, BlockId, ToolId, new_agent_id, new_message_id
-from kelpie.limits import BLOCKS_PER_AGENT_MAX, COMMIT_ATTEMPTS_MAX, CONTEXT_WINDOW_TOKENS_MAX
+from kelpie.limits import BLOCKS_PER_AGENT_MAX, CONTEXT_WINDOW_TOKENS_MAX, EDIT_ATTEMPTS_MAX
 from kelpie.llm.messages import TextPart
 from kelpie.llm.model import ModelInfo, Models
 from kelpie.memory import blocks as block_rows
 from kelpie.memory.blocks import BLOCKS, Block, BlockChanges, Blocks, change_block
 from kelpie.memory.history import StoredMessage, append
 from kelpie.memory.render import compile_system
-from kelpie.storage.records import Batch, Found, Records
+from kelpie.storage.records import Batch, Found, Records, stand_back
 from kelpie.tools.toolbox import ToolCatalog
 from kelpie.world import World
 
@@ -76,7 +76,7 @@ class Roster:
         info = await self.find_model(new.model)
         agent_id = new_agent_id(self._world.entropy)
         made = [self._blocks.build(**msgspec.structs.asdict(block)) for block in new.new_blocks]
-        for _ in range(COMMIT_ATTEMPTS_MAX):
+        for attempt in range(EDIT_ATTEMPTS_MAX):
             shared = await self._blocks_found(new.block_ids)
             blocks = (*made, *[found.value for found in shared])
             settings = self._settings(new, agent_id, info, blocks)
@@ -89,9 +89,9 @@ class Roster:
             state = self._put_new(batch, new, settings, blocks)
             assert state.id == settings.id == agent_id
             assert [ref.id for ref in settings.blocks] == [block.id for block in blocks]
-            if await self._committed(batch):
+            if await self._committed(batch, attempt):
                 return AgentView(settings=settings, state=state, blocks=blocks)
-        raise Conflict(f"the blocks of the new agent kept changing; {COMMIT_ATTEMPTS_MAX} attempts lost")
+        raise Conflict(f"the blocks of the new agent kept changing; {EDIT_ATTEMPTS_MAX} attempts lost")
 
     async def get(self, agent_id: AgentId, *, with_blocks: bool = True) -> AgentView:
         """The agent, in two round trips, or one without its blocks. Raises NotFound."""
@@ -158,7 +158,7 @@ class Roster:
 
     async def attach_block(self, agent_id: AgentId, block_id: BlockId) -> AgentView:
         """Give the agent a block; no change if it has it. AlreadyExists: it has another one of that label."""
-        for _ in range(COMMIT_ATTEMPTS_MAX):
+        for attempt in range(EDIT_ATTEMPTS_MAX):
             settings, block = await self._records.get_two(AGENTS.at(agent_id), BLOCKS.at(block_id))
             if settings is None:
                 raise not_found(agent_id)
@@ -172,13 +172,13 @@ class Roster:
             batch = Batch()
             self._put_settings(batch, settings, _with_blocks(settings.value, refs))
             block_rows.attach(batch, block, agent_id)
-            if await self._committed(batch):
+            if await self._committed(batch, attempt):
                 return await self.get(agent_id)
         raise _lost(agent_id)
 
     async def detach_block(self, agent_id: AgentId, block_id: BlockId) -> AgentView:
         """Take a block from the agent; the block itself stays. No change if the agent has not got it."""
-        for _ in range(COMMIT_ATTEMPTS_MAX):
+        for attempt in range(EDIT_ATTEMPTS_MAX):
             settings = await self._found(agent_id)
             refs = tuple(ref for ref in settings.value.blocks if ref.id != block_id)
             if refs == settings.value.blocks:
@@ -187,7 +187,7 @@ class Roster:
             batch = Batch()
             self._put_settings(batch, settings, _with_blocks(settings.value, refs))
             block_rows.unlink(batch, block_id, agent_id)
-            if await self._committed(batch):
+            if await self._committed(batch, attempt):
                 return await self.get(agent_id)
         raise _lost(agent_id)
 
@@ -198,20 +198,20 @@ class Roster:
 
         Raises NotFound, InvalidInput, LimitExceeded (also: too many agents for one commit), AlreadyExists, Conflict.
         """
-        for _ in range(COMMIT_ATTEMPTS_MAX):
+        for attempt in range(EDIT_ATTEMPTS_MAX):
             found = await self._blocks.get(block_id)
             block = change_block(found.value, changes, self._world.wall.now_us())
             batch = Batch()
             block_rows.put_changed(batch, found, block)
             if block.label != found.value.label:
                 await self._relabel(batch, block)
-            if await self._committed(batch):
+            if await self._committed(batch, attempt):
                 return block
-        raise Conflict(f"block '{block_id}' is being changed by others; {COMMIT_ATTEMPTS_MAX} attempts lost")
+        raise Conflict(f"block '{block_id}' is being changed by others; {EDIT_ATTEMPTS_MAX} attempts lost")
 
     async def delete_block(self, block_id: BlockId) -> None:
         """Take the block from every agent that has it, then remove it. Raises NotFound, Conflict."""
-        for _ in range(BLOCK_AGENTS_MAX // LINKS_PER_COMMIT + COMMIT_ATTEMPTS_MAX):
+        for attempt in range(BLOCK_AGENTS_MAX // LINKS_PER_COMMIT + EDIT_ATTEMPTS_MAX):
             found = await self._blocks.get(block_id)
             agent_ids = await self._blocks.agents_of(block_id, limit=LINKS_PER_COMMIT)
             batch = Batch()
@@ -219,7 +219,7 @@ class Roster:
                 await self._unlink(batch, block_id, agent_ids)
             else:
                 block_rows.remove(batch, found)
-            if await self._committed(batch) and not agent_ids:
+            if await self._committed(batch, attempt) and not agent_ids:
                 return
         raise Conflict(f"block '{block_id}' is being attached by others while it is removed")
 
@@ -334,7 +334,7 @@ class Roster:
 
     async def _edit(self, agent_id: AgentId, change: Change) -> None:
         """Change settings that concern no other record. What comes out equal is not written."""
-        for _ in range(COMMIT_ATTEMPTS_MAX):
+        for attempt in range(EDIT_ATTEMPTS_MAX):
             found = await self._found(agent_id)
             changed = change(found.value)
             assert changed.blocks == found.value.blocks, "blocks change together with their links"
@@ -342,7 +342,7 @@ class Roster:
                 return
             batch = Batch()
             self._put_settings(batch, found, changed)
-            if await self._committed(batch):
+            if await self._committed(batch, attempt):
                 return
         raise _lost(agent_id)
 
@@ -364,7 +364,7 @@ class Roster:
 
     async def _replace_blocks(self, agent_id: AgentId, block_ids: Sequence[BlockId]) -> None:
         """Exactly these blocks from now on, in this order."""
-        for _ in range(COMMIT_ATTEMPTS_MAX):
+        for attempt in range(EDIT_ATTEMPTS_MAX):
             settings, blocks = await self._found(agent_id), await self._blocks_found(block_ids)
             had = {ref.id for ref in settings.value.blocks}
             refs = tuple(BlockRef(label=found.value.label, id=found.value.id) for found in blocks)
@@ -379,7 +379,7 @@ class Roster:
                     block_rows.attach(batch, found, agent_id)
             for block_id in sorted(had - {ref.id for ref in refs}):
                 block_rows.unlink(batch, block_id, agent_id)
-            if await self._committed(batch):
+            if await self._committed(batch, attempt):
                 return
         raise _lost(agent_id)
 
@@ -401,11 +401,12 @@ class Roster:
                 refs = tuple(ref for ref in found.value.blocks if ref.id != block_id)
                 self._put_settings(batch, found, _with_blocks(found.value, refs))
 
-    async def _committed(self, batch: Batch) -> bool:
+    async def _committed(self, batch: Batch, attempt: int) -> bool:
         """Whether the commit was applied; False: something checked has changed, look again."""
         try:
             await self._records.commit(batch)
         except Conflict:
+            await stand_back(attempt, self._world.entropy)
             return False
         return True
 
@@ -429,4 +430,4 @@ def _check_labels(refs: Sequence[BlockRef]) -> None:
 
 
 def _lost(agent_id: AgentId) -> Conflict:
-    return Conflict(f"agent '{agent_id}' is being changed by others; {COMMIT_ATTEMPTS_MAX} attempts lost")
+    return Conflict(f"agent '{agent_id}' is being changed by others; {EDIT_ATTEMPTS_MAX} attempts lost")

@@ -20,8 +20,8 @@ from kelpie.limits import (
     BLOCK_CHARS_MAX,
     BLOCK_LABEL_CHARS_MAX,
     BLOCK_TAGS_MAX,
-    BLOCK_UPDATE_ATTEMPTS_MAX,
     BLOCKS_SCANNED_MAX,
+    EDIT_ATTEMPTS_MAX,
     GET_KEYS_MAX,
     METADATA_BYTES_MAX,
     PAGE_ROWS_MAX,
@@ -30,7 +30,7 @@ from kelpie.limits import (
     TEXT_FIELD_CHARS_MAX,
 )
 from kelpie.storage import keys
-from kelpie.storage.records import Batch, Found, Records, Ref, Space
+from kelpie.storage.records import Batch, Found, Records, Ref, Space, stand_back
 from kelpie.world import World
 
 BLOCKS_READ_AT_ONCE = 64  # of possibly BLOCK_BYTES_MAX each
@@ -209,7 +209,7 @@ class Blocks:
         Raises NotFound, InvalidInput, LimitExceeded, Conflict. A new label is for blocks that no agent has:
         otherwise it is refused with Conflict, since the agents' settings must change in the same commit.
         """
-        for _ in range(BLOCK_UPDATE_ATTEMPTS_MAX):
+        for attempt in range(EDIT_ATTEMPTS_MAX):
             found = await self.get(block_id)
             block = change_block(found.value, changes, self._world.wall.now_us())
             if block.label != found.value.label and await self.agents_of(block_id, limit=1):
@@ -219,9 +219,10 @@ class Blocks:
             try:
                 await self._records.commit(batch)
             except Conflict:
+                await stand_back(attempt, self._world.entropy)
                 continue
             return block
-        raise Conflict(f"block '{block_id}' is being changed by others; {BLOCK_UPDATE_ATTEMPTS_MAX} attempts lost")
+        raise Conflict(f"block '{block_id}' is being changed by others; {EDIT_ATTEMPTS_MAX} attempts lost")
 
     async def count(self, wanted: BlockFilter = EVERY_BLOCK) -> int:
         """How many blocks there are. LimitExceeded when there are more to look at than BLOCKS_SCANNED_MAX."""

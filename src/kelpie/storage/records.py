@@ -8,6 +8,7 @@ their head's version are the ones that the head was written with, and what is re
 which the heads were read. Otherwise the record has changed in between, and everything is read again.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -18,6 +19,8 @@ from kelpie.errors import Conflict, DataCorrupt, LimitExceeded
 from kelpie.limits import (
     COMMIT_BYTES_MAX,
     COMMIT_OPERATIONS_MAX,
+    EDIT_RETRY_FIRST_MS,
+    EDIT_RETRY_MS_MAX,
     GET_KEYS_MAX,
     RECORD_BYTES_MAX,
     RECORD_CHUNKS_MAX,
@@ -25,6 +28,7 @@ from kelpie.limits import (
 )
 from kelpie.storage import keys
 from kelpie.storage.store import ABSENT, Check, Delete, DeleteRange, Put, Row, Store, Write
+from kelpie.world import Entropy
 
 READ_AGAIN_MAX = 5
 _CHUNKED = b"#"
@@ -279,6 +283,12 @@ class Records:
         (row,) = await self.store.get([head.key])
         if row is not None and row.version == head.version:
             raise DataCorrupt(f"record {head.key!r} lacks chunks")
+
+
+async def stand_back(attempt: int, entropy: Entropy) -> None:
+    """Wait after a lost commit: at random, and longer with each attempt, so that of many writers one gets ahead."""
+    assert attempt >= 0
+    await asyncio.sleep(entropy.fraction() * min(EDIT_RETRY_FIRST_MS * 2**attempt, EDIT_RETRY_MS_MAX) / 1_000)
 
 
 def _found(space: Space[T], row: Row) -> Found[T]:

@@ -28,9 +28,7 @@ def check_turns(rows: Rows, ledger: Ledger, tools: SimTools, watch: Watch) -> No
         watch.blame(NAME, f"{execution.tool} was run again under the key {execution.key}")
 
 
-def _check_sent(
-    sent: Sent, runs: dict[str, Run], history: list[StoredMessage], ledger: Ledger, watch: Watch
-) -> None:
+def _check_sent(sent: Sent, runs: dict[str, Run], history: list[StoredMessage], ledger: Ledger, watch: Watch) -> None:
     if len(sent.run_ids) > 1:
         watch.blame(NAME, f"the key {sent.key} was given the runs {sent.run_ids}")
     if sent.agent_id in ledger.doomed:

@@ -103,9 +103,7 @@ async def read_run(ledger: Ledger, client: SimClient, run_id: str, *, after: int
     reading = Reading(run_id=run_id, reader=f"{client.name} at {client.node().name}", after=after)
     ledger.readings.append(reading)
     try:
-        async with aclosing(
-            client.stream(f"/v1/runs/{run_id}/stream", {"starting_after": after}, key=None)
-        ) as items:
+        async with aclosing(client.stream(f"/v1/runs/{run_id}/stream", {"starting_after": after}, key=None)) as items:
             async for item in items:
                 if isinstance(item, HttpAnswer) or note_item(reading, item) or len(reading.items) >= items_max:
                     break

@@ -14,7 +14,7 @@ from kelpie.agent.roster import AgentView, Roster
 from kelpie.agent.state import AGENTS, InputMessage, WindowEntry
 from kelpie.errors import AlreadyExists, Conflict, InvalidInput, KelpieError, LimitExceeded, NotFound
 from kelpie.ids import AgentId, BlockId, ToolId
-from kelpie.limits import BLOCKS_PER_AGENT_MAX, COMMIT_ATTEMPTS_MAX
+from kelpie.limits import BLOCKS_PER_AGENT_MAX, EDIT_ATTEMPTS_MAX
 from kelpie.llm.messages import Sampling, TextPart
 from kelpie.memory.blocks import BLOCK_LINKS, BlockChanges, Blocks
 from kelpie.memory.history import History
@@ -207,7 +207,7 @@ def test_edits_that_meet_are_both_kept_and_an_endless_rival_is_a_conflict(run: R
         desk.store.intrude, desk.store.intrusions = rival, 1
         changed = await desk.roster.update(agent_id, AgentChanges(name="mine"))
         assert (changed.settings.name, changed.settings.description) == ("mine", "rival's")
-        desk.store.intrusions = COMMIT_ATTEMPTS_MAX
+        desk.store.intrusions = EDIT_ATTEMPTS_MAX
         with pytest.raises(Conflict):
             await desk.roster.update(agent_id, AgentChanges(name="never"))
         assert (await desk.roster.get(agent_id)).settings.name == "mine"

@@ -10,7 +10,7 @@ from kelpie.limits import (
     BLOCK_CHARS_MAX,
     BLOCK_LABEL_CHARS_MAX,
     BLOCK_TAGS_MAX,
-    BLOCK_UPDATE_ATTEMPTS_MAX,
+    EDIT_ATTEMPTS_MAX,
     METADATA_BYTES_MAX,
     TAG_CHARS_MAX,
     TEXT_FIELD_CHARS_MAX,
@@ -155,7 +155,7 @@ def test_update_changes_what_is_named_and_nothing_else(run):
     run(check())
 
 
-@pytest.mark.parametrize("others", [1, BLOCK_UPDATE_ATTEMPTS_MAX - 1, BLOCK_UPDATE_ATTEMPTS_MAX])
+@pytest.mark.parametrize("others", [1, EDIT_ATTEMPTS_MAX - 1, EDIT_ATTEMPTS_MAX])
 def test_update_is_tried_again_after_other_edits_but_not_without_end(run, others):
     """As many other edits as attempts: Conflict. One fewer: applied on top of them."""
 
@@ -170,14 +170,14 @@ def test_update_is_tried_again_after_other_edits_but_not_without_end(run, others
 
         interrupted = Interrupted(store, meanwhile)
         slow, _, _ = some_blocks(interrupted)  # type: ignore[arg-type]
-        if others == BLOCK_UPDATE_ATTEMPTS_MAX:
+        if others == EDIT_ATTEMPTS_MAX:
             with pytest.raises(Conflict):
                 await slow.update(block.id, BlockChanges(value="mine"))
             assert (await writer.get(block.id)).value.value == "0"
         else:
             changed = await slow.update(block.id, BlockChanges(value="mine"))
             assert (changed.value, changed.description) == ("mine", f"edit {others}")
-        assert interrupted.commits == min(others + 1, BLOCK_UPDATE_ATTEMPTS_MAX)
+        assert interrupted.commits == min(others + 1, EDIT_ATTEMPTS_MAX)
 
     run(check())
 

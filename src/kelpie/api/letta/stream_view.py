@@ -35,7 +35,7 @@ from kelpie.api.letta.message_shapes import (
 )
 from kelpie.api.letta.values import part_otid, seconds_date
 from kelpie.api.sse import COMMENT, DONE, EventStream, frame
-from kelpie.errors import KelpieError
+from kelpie.errors import KelpieError, OutcomeUnknown
 from kelpie.ids import MessageId, RunId, new_uuid
 from kelpie.llm.messages import ReasoningDelta, ReasoningPart, TextDelta, TextPart, ToolCallDelta, ToolCallPart
 from kelpie.memory.history import StoredMessage
@@ -158,7 +158,8 @@ async def _frames(world: World, door: AgentDoor, run_id: RunId, options: StreamO
                     yield frame(shown)
     except KelpieError as error:
         yield frame(_error(run_id, error.code, sentence_of(error)))
-        yield frame(StopReasonOut(stop_reason="error"))
+        if not isinstance(error, OutcomeUnknown):  # then the run goes on, and only this reader stops
+            yield frame(StopReasonOut(stop_reason="error"))
     yield DONE
 
 
