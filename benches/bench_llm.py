@@ -43,7 +43,7 @@ async def _measure(address: str, calls: int, words: int) -> None:
         ProviderSettings(name="bench", kind="anthropic", base_url=address, api_key="key"),
     ):
         kind = settings.kind
-        models = ConfiguredModels(system_world(), open_transport(), [settings])
+        models = ConfiguredModels(system_world(), open_transport(None), [settings])
         info = await models.find("bench/scripted")
         request = _request("scripted", "Reply with the message 'ok'")
         await models.ask(info, request, None)

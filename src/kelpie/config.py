@@ -118,6 +118,15 @@ SETTINGS = (
         "KELPIE_HOST and KELPIE_PORT describe.",
     ),
     Setting(
+        name="proxy",
+        variable="KELPIE_PROXY",
+        flag=None,
+        kind="url",
+        default="",
+        meaning="An HTTP proxy through which models are asked, e.g. http://proxy.example:3128. Without it none is "
+        "used, whatever HTTPS_PROXY says.",
+    ),
+    Setting(
         name="openai_api_key",
         variable="OPENAI_API_KEY",
         flag=None,
@@ -168,6 +177,7 @@ class Config(Struct, frozen=True, kw_only=True):
     log_level: str
     access_log: bool
     url: str
+    proxy: str | None
     providers: tuple[ProviderSettings, ...]
     warnings: tuple[str, ...] = ()
 
@@ -198,6 +208,7 @@ def read_config(environ: Mapping[str, str], flags: Mapping[str, str]) -> Config:
         log_level=str(read["log_level"]),
         access_log=bool(read["access_log"]),
         url=str(read["url"]).rstrip("/") or address_of(host, port),
+        proxy=str(read["proxy"]) or None,
         providers=_providers({name: str(value) for name, value in read.items()}),
         warnings=unknown_variables(environ),
     )

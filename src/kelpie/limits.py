@@ -50,7 +50,7 @@ STREAM_EVENTS_AHEAD_MAX = 256  # read for a client that is slower than its run
 # -- actors ------------------------------------------------------------------------------------------------
 MAILBOX_CALLS_MAX = 64
 TURNS_QUEUED_MAX = 64  # accepted messages that wait behind the running turn of one agent
-ACTIVATIONS_MAX = 10_000
+ACTIVATIONS_MAX = 3_000  # actors in memory at once; an agent awake takes about 14 KiB, so about 42 MiB in all
 ACTIVATION_IDLE_MS = 60_000
 ACTIVATION_RESTARTS_MAX = 5  # times that one step of a turn may crash its activation before the turn is failed
 ACTIVATIONS_SWEEP_MS = 5_000

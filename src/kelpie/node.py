@@ -85,7 +85,7 @@ async def open_real(config: Config) -> AsyncIterator[Node]:
     world = system_world()
     store = await open_sqlite(Path(config.data_dir).expanduser().absolute(), world)
     try:
-        models = ConfiguredModels(world, open_transport(), config.providers)
+        models = ConfiguredModels(world, open_transport(config.proxy), config.providers)
         try:
             yield build_node(world, store, models, (), LOCAL)
         finally:

@@ -94,6 +94,7 @@ class Activation:
         self.mailbox = Mailbox()
         self.phase = Phase.CLAIMING
         self.crashed = False
+        self.clean = False  # it ended by itself, with no commit on its way
         self.broken: Broken | None = None
         self.used_at_ms = now_ms
         self._kind = kind
@@ -138,21 +139,24 @@ class Activation:
         believes: Callable[[], bool],
         *,
         blamed: bool,
+        fresh: bool,
     ) -> None:
         """The whole life. Never raises, except for cancellation; what went wrong is told to the waiting callers.
 
-        `blamed`: its last activation on this node was ended by a bug.
+        `blamed`: its last activation on this node was ended by a bug. `fresh`: that one may have left a commit on its
+        way, so the claim is made anew.
         """
         assert self.phase is Phase.CLAIMING, "lived once"
         reason: KelpieError = ActivationLost(f"the activation of '{self.address}' ended")
         try:
             await self._kind.check(self.address)
-            claim = await directory.claim(self.address, node_epoch)
+            claim = await directory.claim(self.address, node_epoch, fresh=fresh)
             self._happen(Happening.CLAIMED)
             self._actor = self._kind.make(Tenure(claim, records, believes), blamed=blamed)
             await self._actor.load()
             self._happen(Happening.LOADED)
             await self._actor.run(self.mailbox)
+            self.clean = True
         except* Unavailable as group:
             reason = first_error(group)
         except* Refused as group:

@@ -4,6 +4,7 @@ An owner row says which node, under which epoch of its lease, holds an actor, an
 grows with every claim. The claim's commit gives the row a version; that version is the fence: every later
 commit of the activation checks it. Whoever claims after us changes the row, and from that moment none of our
 commits can succeed, whatever we believe and however late they arrive.
+An actor that went to sleep with nothing on its way is woken on the same node under the claim that it has.
 """
 
 from msgspec import Struct
@@ -43,8 +44,12 @@ class Directory:
         self._records = records
         self._node = node
 
-    async def claim(self, address: ActorAddress, node_epoch: int) -> Claim:
-        """Become the owner. Raises NotOwner (a living node holds it), Conflict (somebody claimed just now)."""
+    async def claim(self, address: ActorAddress, node_epoch: int, *, fresh: bool) -> Claim:
+        """Become the owner. Raises NotOwner (a living node holds it), Conflict (somebody claimed just now).
+
+        A claim that this node made under the same lease is taken up again as it is, without a write, unless `fresh`
+        asks for a new epoch: that is needed when a commit under the old one may still be on its way.
+        """
         assert node_epoch >= 1, "a node claims only under a lease"
         held = await self._records.get(OWNERS.at(address))
         if held is not None and not await self._is_free(held.value, node_epoch):
@@ -53,12 +58,18 @@ class Directory:
                 node=held.value.node,
                 retry_after_ms=RETRY_AFTER_MS,
             )
+        if not fresh and held is not None and self._is_own(held.value, node_epoch):
+            return Claim(address=address, epoch=held.value.epoch, fence=Check(held.key, held.version))
         return await self._write(address, held, node_epoch)
 
     async def is_orphan(self, address: ActorAddress, node_epoch: int) -> bool:
         """Whether nobody alive, or this node itself, holds the address."""
         held = await self._records.get(OWNERS.at(address))
         return held is None or await self._is_free(held.value, node_epoch)
+
+    def _is_own(self, owner: Owner, node_epoch: int) -> bool:
+        """Whether this node wrote the row under the lease that it holds now."""
+        return owner.node == self._node and owner.node_epoch == node_epoch
 
     async def _is_free(self, owner: Owner, node_epoch: int) -> bool:
         if owner.node == self._node:

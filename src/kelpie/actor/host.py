@@ -55,6 +55,8 @@ class Host:
         self._activations: dict[ActorAddress, Activation] = {}
         self._tasks: dict[ActorAddress, asyncio.Task[None]] = {}
         self._blamed: dict[ActorAddress, bool] = {}  # whose last activation here was ended by a bug
+        self._unclean: dict[ActorAddress, None] = {}  # whose last activation here may have left a commit on its way
+        self._all_afresh = False  # there were more of these than are remembered
         self._group: asyncio.TaskGroup | None = None
         self._epoch = 0
         self._belief_ends_ms = 0
@@ -139,6 +141,7 @@ class Host:
             epoch,
             lambda: self.believes and self._epoch == epoch,  # a lease issued anew is not the one it claimed under
             blamed=self._blamed.pop(activation.address, False),
+            fresh=self._all_afresh or activation.address in self._unclean,
         )
         if activation.broken is not None:
             raise activation.broken
@@ -146,6 +149,12 @@ class Host:
     def _ended(self, activation: Activation) -> None:
         """Forget it. This runs even when the activation's task was cancelled before its first step."""
         activation.end(ActivationLost(f"the activation of '{activation.address}' was ended"))
+        if activation.clean:
+            self._unclean.pop(activation.address, None)
+        elif len(self._unclean) < ACTIVATIONS_MAX:
+            self._unclean[activation.address] = None
+        else:
+            self._all_afresh = True
         if activation.crashed:
             while len(self._blamed) >= ACTIVATIONS_MAX:
                 del self._blamed[next(iter(self._blamed))]
@@ -155,7 +164,7 @@ class Host:
             del self._tasks[activation.address]
 
     def _make_room(self) -> None:
-        """Put the idle actor to sleep that was used longest ago. Raises Busy if none is idle."""
+        """Put the idle actors to sleep that were used longest ago. Raises Busy if none is idle."""
         idle = [each for each in self._activations.values() if each.idle]
         if not idle:
             raise Busy(
@@ -164,7 +173,9 @@ class Host:
                 maximum=ACTIVATIONS_MAX,
                 retry_after_ms=RETRY_AFTER_MS,
             )
-        min(idle, key=lambda each: each.used_at_ms).sleep()
+        idle.sort(key=lambda each: each.used_at_ms)
+        for activation in idle[: max(1, ACTIVATIONS_MAX // 20)]:  # some at once, so that this is not done each time
+            activation.sleep()
 
     async def _put_to_sleep(self) -> None:
         while True:

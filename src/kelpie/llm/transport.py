@@ -1,6 +1,6 @@
 """The only sender of model calls: HTTP over an httpx2 transport, bounded in time and size.
 
-The transport is the seam: `open_transport()` makes the real one, tests and the simulator pass another. It is
+The transport is the seam: `open_transport` makes the real one, tests and the simulator pass another. It is
 driven directly, without an httpx2 client: a client's redirects, cookies and authorisation are not wanted
 here, and its work is half the cost of a call.
 """
@@ -53,8 +53,8 @@ class Answer(Struct, frozen=True, kw_only=True):
     streamed: bool
 
 
-def open_transport(proxy: str | None = None) -> httpx2.AsyncBaseTransport:
-    """The real transport, one for a process: it keeps connections open for reuse. `proxy` is a URL."""
+def open_transport(proxy: str | None) -> httpx2.AsyncBaseTransport:
+    """The real transport, one for a process: it keeps connections open for reuse. `proxy` is one's URL, or None."""
     if proxy is None:
         return KeepAliveTransport(connections_max=MODEL_CONNECTIONS_MAX, idle_s=_IDLE_CONNECTION_S)
     limits = httpx2.Limits(

@@ -22,7 +22,7 @@ from ...unit.llm.build import joined, request, said, serving, told, tool
 async def opened(part: str) -> AsyncIterator[tuple[Models, str]]:
     """One part that claims to be a Models, and a handle that it knows."""
     if part == "rehearsed":
-        models = ConfiguredModels(system_world(), open_transport(), [])
+        models = ConfiguredModels(system_world(), open_transport(None), [])
         yield models, "kelpie/rehearsed"
         await models.close()
     elif part == "simulated":

@@ -51,7 +51,7 @@ class Life:
 
     async def live(self, *, blamed: bool = False) -> None:
         directory = Directory(self.records, NODE)
-        await self.activation.live(directory, self.records, 1, lambda: True, blamed=blamed)
+        await self.activation.live(directory, self.records, 1, lambda: True, blamed=blamed, fresh=True)
 
 
 @pytest.mark.parametrize(("phase", "happening"), list(product(Phase, Happening)))

@@ -99,7 +99,7 @@ def test_a_node_that_cannot_have_a_lease_says_so() -> None:
     virtual(main)
 
 
-def test_an_idle_actor_sleeps_and_is_woken_by_the_next_call_with_a_higher_epoch() -> None:
+def test_an_idle_actor_sleeps_and_is_woken_by_the_next_call_under_the_claim_that_it_has() -> None:
     async def main(world: World) -> None:
         _, records = a_store(world)
         place = Place(world, records)
@@ -109,7 +109,29 @@ def test_an_idle_actor_sleeps_and_is_woken_by_the_next_call_with_a_higher_epoch(
             await asyncio.sleep(ASLEEP_MS / 1000)
             assert is_empty(place)
             assert await place.ask(Add(id="2")) == Value(value=2)
+            assert place.kind.epochs == [1, 1]
+
+    virtual(main)
+
+
+def test_after_an_end_that_was_no_sleep_the_next_activation_claims_a_new_epoch() -> None:
+    """A commit of the old one may be on its way: an unknown commit, a crash, more of them than are remembered."""
+
+    async def main(world: World) -> None:
+        faulty, records = a_store(world)
+        place = Place(world, records)
+        async with running(place.host):
+            await place.ask(Add(id="1"))
+            faulty.faults = {faulty.commits + 1: Fault.APPLIED}
+            assert await place.ask(Add(id="2")) == Value(value=2)
             assert place.kind.epochs == [1, 2]
+            await asyncio.sleep(ASLEEP_MS / 1000)
+            assert await place.ask(Add(id="3")) == Value(value=3)
+            assert place.kind.epochs == [1, 2, 2]
+            place.host._all_afresh = True
+            await asyncio.sleep(ASLEEP_MS / 1000)
+            assert await place.ask(Add(id="4")) == Value(value=4)
+            assert place.kind.epochs == [1, 2, 2, 3]
 
     virtual(main)
 

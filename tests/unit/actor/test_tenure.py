@@ -13,7 +13,7 @@ from tests.unit.actor.build import ANN, COUNTERS, NODE, Counter, Fault, a_store,
 
 
 async def a_tenure(records: Records, *, believes: bool = True) -> Tenure:
-    claim = await Directory(records, NODE).claim(ANN, 1)
+    claim = await Directory(records, NODE).claim(ANN, 1, fresh=True)
     return Tenure(claim, records, lambda: believes)
 
 

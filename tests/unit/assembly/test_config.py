@@ -12,6 +12,7 @@ DEFAULTS = Config(
     data_dir="./.kelpie",
     allow_remote=False,
     allowed_hosts="",
+    proxy=None,
     drain_ms=20_000,
     log_level="info",
     access_log=False,

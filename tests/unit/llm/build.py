@@ -99,7 +99,7 @@ async def serving(
         address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         base_url = f"{address}/v1" if kind == "openai" else address
         settings = ProviderSettings(name="acme", kind=kind, base_url=base_url, api_key=api_key)  # type: ignore[arg-type]
-        configured = ConfiguredModels(system_world(), open_transport(), [settings], bounds=bounds)
+        configured = ConfiguredModels(system_world(), open_transport(None), [settings], bounds=bounds)
         try:
             yield configured, script
         finally:

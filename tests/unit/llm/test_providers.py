@@ -147,7 +147,7 @@ def test_nobody_listens(run, monkeypatch) -> None:
 
     async def scenario(api_key: str, words: str) -> None:
         settings = ProviderSettings(name="acme", kind="openai", base_url="http://127.0.0.1:9/v1", api_key=api_key)
-        models = ConfiguredModels(system_world(), open_transport(), [settings], bounds=QUICK)
+        models = ConfiguredModels(system_world(), open_transport(None), [settings], bounds=QUICK)
         with pytest.raises(ModelUnavailable, match=words) as caught:
             await models.ask(info(), request("hi"), None)
         assert api_key.strip() not in str(caught.value) + repr(settings)
@@ -228,11 +228,11 @@ def test_a_stream_in_one_answer_without_its_label_is_still_read(run) -> None:
 
 def test_unknown_handles_and_bad_settings_are_named() -> None:
     """NotFound says what is configured; settings are checked when they are given."""
-    models = ConfiguredModels(system_world(), open_transport(), [])
+    models = ConfiguredModels(system_world(), open_transport(None), [])
     for handle in ("openai/gpt-5", "nonsense", "kelpie/", "kelpie/else"):
         with pytest.raises(NotFound, match="providers: kelpie"):
             asyncio.run(models.find(handle))
     for name, base_url in (("kelpie", "http://x"), ("a/b", "http://x"), ("a", "ftp://x"), ("a", "http://u:p@x/v1")):
         settings = ProviderSettings(name=name, kind="openai", base_url=base_url, api_key="k")
         with pytest.raises(InvalidInput):
-            ConfiguredModels(system_world(), open_transport(), [settings])
+            ConfiguredModels(system_world(), open_transport(None), [settings])
