@@ -5,6 +5,7 @@ elsewhere, nothing is built.
 """
 
 import html
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from kelpie.api.openapi import describe
 from kelpie.api.route import Ask, Route
 
 HTML = "text/html; charset=utf-8"
+_CODE = re.compile("`([^`]*)`")
 _STYLE = """
 :root{color-scheme:light dark;--line:#8884;--soft:#8881}
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
@@ -142,4 +144,4 @@ def _type(schema: dict[str, Any]) -> str:
 
 
 def _text(text: str) -> str:
-    return html.escape(text)
+    return _CODE.sub(r"<code>\1</code>", html.escape(text))
