@@ -1,10 +1,24 @@
-"""Fixtures that every test may use."""
+"""Fixtures that every test may use, and how Hypothesis searches.
+
+A slow machine fails no test: Hypothesis measures no time here. In CI it tries the same examples each time, so that a
+run says something about the change and not about luck; elsewhere it goes on searching.
+"""
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "house",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("house")
 
 
 @pytest.fixture
