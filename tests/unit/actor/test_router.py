@@ -153,3 +153,24 @@ def test_a_call_behind_one_that_loses_the_activation_is_made_again_and_answered(
         virtual(main, seed=seed, order=None)
 
     virtual(main)
+
+
+def test_after_an_attempt_whose_outcome_is_unknown_no_later_attempt_says_that_nothing_happened() -> None:
+    """The change was applied and its answer lost; then the store is away for all further attempts."""
+
+    async def main(world: World) -> None:
+        faulty, records = a_store(world)
+        place = Place(world, records)
+        async with running(place.host):
+            await place.ask(Add(id="1"))
+            faulty.faults = {faulty.commits + 1: Fault.APPLIED}
+            asked = asyncio.create_task(place.ask(Add(id="2")))
+            while faulty.faults:
+                await asyncio.sleep(0.001)
+            faulty.down = True
+            with pytest.raises(ActivationLost):
+                await asked
+            faulty.down = False
+            assert await place.ask(Add(id="2")) == Value(value=2), "the same call again is recognised"
+
+    virtual(main)

@@ -7,13 +7,13 @@ import pytest
 
 from kelpie.agent.events import DeltaEvent, FinishedEvent, MessageEvent, RunEvent
 from kelpie.agent.state import RunOptions
-from kelpie.errors import InvalidInput, NotFound
+from kelpie.errors import CallTimedOut, InvalidInput, NotFound, RunStalled
 from kelpie.ids import RunId
-from kelpie.limits import FOLLOW_POLL_MS
+from kelpie.limits import COMMIT_ATTEMPTS_MAX, FOLLOW_FAILURES_MAX, FOLLOW_POLL_MS
 from kelpie.llm.messages import ModelReply, ModelRequest, ReasoningPart, TextPart, ToolCallPart, Usage
 from kelpie.storage.records import Records
 from kelpie.world import World
-from tests.unit.actor.build import OTHER, virtual
+from tests.unit.actor.build import OTHER, Fault, virtual
 from tests.unit.agent.build import COUNT, TEA, Node, Outside, a_node, said
 
 
@@ -166,5 +166,44 @@ def test_a_bad_key_never_reaches_the_agent() -> None:
             with pytest.raises(AssertionError):
                 await node.door.send(ann, (), RunOptions(), key=None)
             assert node.host.active == 0
+
+    virtual(main)
+
+
+def test_whoever_follows_an_accepted_run_waits_for_a_store_that_is_away_and_then_gets_everything() -> None:
+    """And is told that the run goes on, never that nothing happened, when the store stays away."""
+
+    async def main(world: World) -> None:
+        async with a_node(world) as node:
+            ann = await node.create()
+            for polls, ends in ((FOLLOW_FAILURES_MAX - 2, True), (FOLLOW_FAILURES_MAX + 2, False)):
+                node.outside.models.delay_ms = (polls + 30) * FOLLOW_POLL_MS
+                run_id = await node.send(ann, "Reply with the message 'here'")
+                reader = asyncio.create_task(followed(node, run_id))
+                node.outside.faulty.down = True
+                await asyncio.sleep(polls * FOLLOW_POLL_MS / 1000)
+                node.outside.faulty.down = False
+                if ends:
+                    assert numbers(await reader) == [1, 2]
+                    continue
+                with pytest.raises(CallTimedOut, match="was accepted and goes on"):
+                    await reader
+                assert numbers(await followed(node, run_id)) == [1, 2]
+
+    virtual(main)
+
+
+def test_a_run_that_cannot_be_committed_says_so_to_whoever_waits_and_ends_when_it_can() -> None:
+    async def main(world: World) -> None:
+        async with a_node(world) as node:
+            ann = await node.create()
+            node.outside.models.delay_ms = 100
+            run_id = await node.send(ann, "Reply with the message 'later'")
+            faulty = node.outside.faulty
+            faulty.faults = {faulty.commits + at: Fault.FULL for at in range(1, COMMIT_ATTEMPTS_MAX + 3)}
+            with pytest.raises(RunStalled, match=f"run_id={run_id} was accepted"):
+                await node.door.finish(run_id)
+            _, finished = await node.door.finish(run_id)
+            assert (finished.stop_reason, faulty.faults) == ("end_turn", {})
 
     virtual(main)
