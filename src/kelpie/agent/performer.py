@@ -272,7 +272,7 @@ class Performer:
         self, agent_id: AgentId, turn: Turn, call: ToolCallPart, check_may_act: Callable[[], None]
     ) -> ToolReturnPart:
         """Run an outside tool to its end, its deadline or its refusal. Raises what `check_may_act` does, asked last."""
-        checked = await self._check_call(agent_id, turn, call)
+        checked = self._check_call(await self._settings(agent_id), turn, call)
         if isinstance(checked, ToolReturnPart):
             return checked
         check_may_act()
@@ -288,10 +288,10 @@ class Performer:
 
     async def use_memory(self, agent_id: AgentId, turn: Turn, call: ToolCallPart) -> MemoryWork:
         """Run a memory tool on the blocks as they are now; nothing is written yet."""
-        checked = await self._check_call(agent_id, turn, call)
+        settings = await self._settings(agent_id)
+        checked = self._check_call(settings, turn, call)
         if isinstance(checked, ToolReturnPart):
             return MemoryWork(result=checked, edits=())
-        settings = await self._settings(agent_id)
         blocks = await self._blocks(settings)
 
         async def search(query: HistoryQuery) -> HistoryHits:
@@ -311,9 +311,9 @@ class Performer:
         """Make the tool's edits part of the commit that records its result."""
         put_edits(batch, work.edits)
 
-    async def _check_call(self, agent_id: AgentId, turn: Turn, call: ToolCallPart) -> ToolRequest | ToolReturnPart:
+    def _check_call(self, settings: AgentSettings, turn: Turn, call: ToolCallPart) -> ToolRequest | ToolReturnPart:
         """The request, or what the model is told instead: no such tool, or arguments that do not fit."""
-        tools = self._tools_of(await self._settings(agent_id))
+        tools = self._tools_of(settings)
         tool = tools.get(call.name)
         if tool is None:
             known = ", ".join(tools) or "none"
