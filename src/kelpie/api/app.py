@@ -66,22 +66,10 @@ class App:
         self._entropy = entropy
         self._open = 0
         self._draining = False
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    @property
-    def open_requests(self) -> int:
-        """How many requests are being answered, streams included."""
-        return self._open
 
     def drain(self) -> None:
         """Begin no more turns. What was begun goes on."""
         self._draining = True
-
-    async def wait_idle(self) -> None:
-        """Returns when no request is open. The caller sets the deadline."""
-        await self._idle.wait()
-        assert self._open == 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection of the ASGI server."""
@@ -92,13 +80,10 @@ class App:
             await send({"type": "websocket.close", "code": 1000})
             return
         self._open += 1
-        self._idle.clear()
         try:
             await self._serve(scope, receive, send)
         finally:
             self._open -= 1
-            if self._open == 0:
-                self._idle.set()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])

@@ -4,7 +4,7 @@
                        404 NotFound, 409 AlreadyExists, 403 Forbidden, 422 LimitExceeded (413: the body),
                        409 CallCycle, 400 ModelRefused, WindowOverflow
     Unavailable        429 Busy, 409 Conflict, 507 StorageFull, 503 all others; each with Retry-After
-    OutcomeUnknown     504, and clients are asked not to repeat it by themselves
+    OutcomeUnknown     503 RunStalled, 504 all others; clients are asked not to repeat it by themselves
     Broken             500
 
 A run that ended with an error is answered with the status of that error, except that the provider's trouble

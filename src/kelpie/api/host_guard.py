@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-import msgspec
-
+from kelpie.api import errors
 from kelpie.api.sse import Receive, Send
+from kelpie.errors import Forbidden
 
 REFUSALS_REMEMBERED = 256  # pairs of Host and Origin whose decision need not be made again
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -40,7 +40,7 @@ class HostGuard:
                     origin = value
             sentence = self._refusal(host, origin)
             if sentence is not None:
-                await _refuse(send, sentence)
+                await _refuse(send, Forbidden(sentence))
                 return
         await self._app(scope, receive, send)
 
@@ -73,9 +73,9 @@ def _name_in(address: str) -> str:
         return ""
 
 
-async def _refuse(send: Send, sentence: str) -> None:
-    body = msgspec.json.encode({"detail": sentence})
+async def _refuse(send: Send, error: Forbidden) -> None:
+    body = errors.body_of(error)
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    headers += [(b"x-kelpie-error", b"forbidden"), (b"x-should-retry", b"false")]
-    await send({"type": "http.response.start", "status": 403, "headers": headers})
+    headers += errors.headers_of(error)
+    await send({"type": "http.response.start", "status": errors.status_of(error), "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -98,7 +98,7 @@ async def count_blocks(house: House, ask: Ask[CountBlocks, None]) -> int:
 
 async def create_block(house: House, ask: Ask[None, BlockIn]) -> BlockOut:
     """A block of its own."""
-    return show_block(await house.blocks.create(**read_block_fields(ask.body)))
+    return show_block(await house.blocks.store(house.blocks.build(**read_block_fields(ask.body))))
 
 
 async def retrieve_block(house: House, ask: Ask[None, None]) -> BlockOut:
