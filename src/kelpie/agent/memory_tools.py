@@ -64,12 +64,6 @@ class MemoryDesk(Struct, frozen=True, kw_only=True):
         edited = {**self.edited, **{edit.block.label: edit.block for edit in edits}}
         return msgspec.structs.replace(self, edited=edited)
 
-    def with_committed(self, edits: Sequence[MemoryEdit], version: int) -> "MemoryDesk":
-        """The desk for the next call after the edits were committed with that version."""
-        stored = {edit.block.label: Found(edit.found.key, edit.block, version) for edit in edits}
-        assert stored.keys() <= self.blocks.keys()
-        return msgspec.structs.replace(self, blocks={**self.blocks, **stored}, edited={})
-
 
 class MemorySession:
     """One caller's desk, and the edits made at it so far."""

@@ -129,7 +129,7 @@ class Blocks:
         is_template: bool = False,
         hidden: bool | None = None,
     ) -> Block:
-        """A new block, checked but not stored yet; `put_new` stores it. Raises InvalidInput, LimitExceeded."""
+        """A new block, checked but not stored yet (see `store`, `put_new`). Raises InvalidInput, LimitExceeded."""
         now_us = self._world.wall.now_us()
         block = Block(
             id=new_block_id(self._world.entropy),
@@ -153,33 +153,8 @@ class Blocks:
         assert block.created_at_us == block.updated_at_us
         return block
 
-    async def create(
-        self,
-        *,
-        label: str,
-        value: str,
-        limit_chars: int | None = None,
-        read_only: bool = False,
-        description: str | None = None,
-        metadata: Raw = _NO_METADATA,
-        tags: tuple[str, ...] = (),
-        name: str | None = None,
-        is_template: bool = False,
-        hidden: bool | None = None,
-    ) -> Block:
-        """Store a new block. Raises InvalidInput, LimitExceeded."""
-        block = self.build(
-            label=label,
-            value=value,
-            limit_chars=limit_chars,
-            read_only=read_only,
-            description=description,
-            metadata=metadata,
-            tags=tags,
-            name=name,
-            is_template=is_template,
-            hidden=hidden,
-        )
+    async def store(self, block: Block) -> Block:
+        """Store a new block as it was built; the block."""
         batch = Batch()
         put_new(batch, block)
         assert len(batch.checks) == 1, "there must be no such block yet"

@@ -87,7 +87,7 @@ def test_an_agent_is_made_whole(run: Run) -> None:
 
     async def scenario() -> None:
         desk = Desk()
-        shared = await desk.blocks.create(label="shared", value="S")
+        shared = await desk.blocks.store(desk.blocks.build(label="shared", value="S"))
         made = await desk.agent(
             new_blocks=(NewBlock(label="human", value="H"),),
             block_ids=(shared.id,),
@@ -219,7 +219,7 @@ def test_a_block_is_attached_once_and_detached(run: Run) -> None:
     async def scenario() -> None:
         desk = Desk()
         agent_id = (await desk.agent(new_blocks=(NewBlock(label="human", value="H"),))).settings.id
-        block, clash = [await desk.blocks.create(label=label, value="v") for label in ("b", "human")]
+        block, clash = [await desk.blocks.store(desk.blocks.build(label=label, value="v")) for label in ("b", "human")]
         first = await desk.roster.attach_block(agent_id, block.id)
         again = await desk.roster.attach_block(agent_id, block.id)
         assert first == again and [label for label, _ in refs(first)] == ["human", "b"]
@@ -244,7 +244,7 @@ def test_an_agent_has_a_bounded_number_of_blocks(run: Run) -> None:
         desk = Desk()
         many = tuple(NewBlock(label=str(at), value="") for at in range(BLOCKS_PER_AGENT_MAX))
         made = await desk.agent(new_blocks=many)
-        one_more = await desk.blocks.create(label="more", value="v")
+        one_more = await desk.blocks.store(desk.blocks.build(label="more", value="v"))
         with pytest.raises(LimitExceeded):
             await desk.roster.attach_block(made.settings.id, one_more.id)
         assert await desk.roster.get(made.settings.id) == made
@@ -272,7 +272,8 @@ def test_naming_blocks_in_an_edit_replaces_all_of_them(run: Run) -> None:
     async def scenario() -> None:
         desk = Desk()
         made = await desk.agent(new_blocks=(NewBlock(label="old", value="H"),))
-        kept, added = [await desk.blocks.create(label=label, value="v") for label in ("kept", "added")]
+        new_blocks = [desk.blocks.build(label=label, value="v") for label in ("kept", "added")]
+        kept, added = [await desk.blocks.store(block) for block in new_blocks]
         await desk.roster.attach_block(made.settings.id, kept.id)
         changed = await desk.roster.update(made.settings.id, AgentChanges(block_ids=(added.id, kept.id)))
         assert refs(changed) == [("added", added.id), ("kept", kept.id)]
@@ -285,7 +286,7 @@ def test_naming_blocks_in_an_edit_replaces_all_of_them(run: Run) -> None:
 def test_a_new_label_is_written_into_every_agent_that_has_the_block(run: Run) -> None:
     async def scenario() -> None:
         desk = Desk()
-        block = await desk.blocks.create(label="old", value="v")
+        block = await desk.blocks.store(desk.blocks.build(label="old", value="v"))
         agents = [await desk.agent(block_ids=(block.id,)) for _ in range(3)]
         clashing = await desk.agent(new_blocks=(NewBlock(label="taken", value=""),), block_ids=(block.id,))
         renamed = await desk.roster.update_block(block.id, BlockChanges(label="new", value="w"))
@@ -305,7 +306,7 @@ def test_a_new_label_is_written_into_every_agent_that_has_the_block(run: Run) ->
 def test_a_deleted_block_is_taken_from_all_agents_even_one_that_gets_it_meanwhile(run: Run) -> None:
     async def scenario() -> None:
         desk = Desk()
-        block = await desk.blocks.create(label="b", value="v")
+        block = await desk.blocks.store(desk.blocks.build(label="b", value="v"))
         ids = [(await desk.agent(block_ids=(block.id,))).settings.id for _ in range(20)]
         late = (await desk.agent()).settings.id
         desk.store.intrude, desk.store.intrusions = lambda: desk.roster.attach_block(late, block.id), 1
@@ -325,7 +326,7 @@ def test_two_agents_edit_at_once(run: Run) -> None:
     async def scenario() -> None:
         desk = Desk()
         agent_id = (await desk.agent()).settings.id
-        blocks = [await desk.blocks.create(label=f"b{at}", value="v") for at in range(8)]
+        blocks = [await desk.blocks.store(desk.blocks.build(label=f"b{at}", value="v")) for at in range(8)]
         async with asyncio.TaskGroup() as group:
             for block in blocks:
                 group.create_task(desk.roster.attach_block(agent_id, block.id))

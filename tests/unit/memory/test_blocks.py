@@ -41,7 +41,9 @@ def test_created_block_is_read_back_whole(run):
 
     async def check() -> None:
         blocks, _, _ = some_blocks()
-        made = await blocks.create(label="human", value="Ada", description="who", metadata=Raw(b'{"a":1}'), tags=("t",))
+        made = await blocks.store(
+            blocks.build(label="human", value="Ada", description="who", metadata=Raw(b'{"a":1}'), tags=("t",))
+        )
         assert made.limit_chars == BLOCK_CHARS_DEFAULT
         assert (made.created_at_us, made.updated_at_us) == (START_US, START_US)
         assert (await blocks.get(made.id)).value == made
@@ -119,7 +121,9 @@ def test_largest_block_is_stored(run):
 
     async def check() -> None:
         blocks, _, _ = some_blocks()
-        made = await blocks.create(label="full", value="\U0001f40b" * BLOCK_CHARS_MAX, limit_chars=BLOCK_CHARS_MAX)
+        made = await blocks.store(
+            blocks.build(label="full", value="\U0001f40b" * BLOCK_CHARS_MAX, limit_chars=BLOCK_CHARS_MAX)
+        )
         assert (await blocks.get(made.id)).value == made
 
     run(check())
@@ -141,7 +145,7 @@ def test_update_changes_what_is_named_and_nothing_else(run):
 
     async def check() -> None:
         blocks, _, clock = some_blocks()
-        made = await blocks.create(label="human", value="a", description="d", tags=("t",), read_only=True)
+        made = await blocks.store(blocks.build(label="human", value="a", description="d", tags=("t",), read_only=True))
         clock.us += 5
         changed = await blocks.update(made.id, BlockChanges(value="b", description=None, read_only=False))
         expected = a_block(value="b", tags=("t",))
@@ -162,7 +166,7 @@ def test_update_is_tried_again_after_other_edits_but_not_without_end(run, others
     async def check() -> None:
         store = a_store()
         writer, _, _ = some_blocks(store)
-        block = await writer.create(label="human", value="0")
+        block = await writer.store(writer.build(label="human", value="0"))
 
         async def meanwhile(attempt: int) -> None:
             if attempt <= others:
@@ -188,7 +192,7 @@ async def _five(blocks, clock):
     for number, step in enumerate((0, 1, 0, 1, 0)):
         clock.us += step
         tags = ("even",) if number % 2 == 0 else ("odd", "any")
-        made.append(await blocks.create(label=f"l{number % 2}", value=f"Value {number}", tags=tags))
+        made.append(await blocks.store(blocks.build(label=f"l{number % 2}", value=f"Value {number}", tags=tags)))
     return sorted(made, key=lambda block: (block.created_at_us, block.id))
 
 
@@ -301,7 +305,7 @@ def test_new_label_is_for_blocks_that_nobody_has(run):
     async def check() -> None:
         store = a_store()
         blocks, records, _ = some_blocks(store)
-        block = await blocks.create(label="old", value="v")
+        block = await blocks.store(blocks.build(label="old", value="v"))
         assert (await blocks.update(block.id, BlockChanges(label="new"))).label == "new"
 
         async def meanwhile(attempt: int) -> None:
@@ -324,7 +328,7 @@ def test_attach_and_removal_exclude_each_other(run):
 
     async def check(remove_first: bool) -> None:
         blocks, records, _ = some_blocks()
-        block = await blocks.create(label="human", value="v")
+        block = await blocks.store(blocks.build(label="human", value="v"))
         found = await blocks.get(block.id)
         removal, attachment = Batch(), Batch()
         remove(removal, found)
@@ -343,7 +347,7 @@ def test_removed_block_leaves_nothing(run):
 
     async def check() -> None:
         blocks, records, _ = some_blocks()
-        block = await blocks.create(label="human", value="x" * 100_000)
+        block = await blocks.store(blocks.build(label="human", value="x" * 100_000))
         found = await blocks.get(block.id)
         batch = Batch()
         link(batch, block.id, AGENT)
