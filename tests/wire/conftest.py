@@ -1,14 +1,20 @@
-"""A server for the official clients, the client itself, and agents that are deleted after each test."""
+"""A server for the official clients, the client itself, and agents that are deleted after each test.
+
+What `client` and `wire` are answered is held against the OpenAPI document of 0.16.8 and noted: see wire.py, seen.py.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import letta_client
 import pytest
-from letta_client import Letta
+from letta_client import DefaultHttpxClient, Letta
 
 from tests.system.server import KelpieServer, ModelServer, running_kelpie, running_model_server
 from tests.system.talk import ANTHROPIC, OPENAI, REHEARSED
+from tests.wire.seen import CLIENT, Seen
+from tests.wire.wire import Wire
 
 BLOCKS = [{"label": "human", "value": "Name: Ada"}, {"label": "persona", "value": "Patient.", "limit": 500}]
 
@@ -30,10 +36,42 @@ def server(tmp_path_factory: pytest.TempPathFactory, models: ModelServer) -> Ite
 
 
 @pytest.fixture(scope="session")
-def client(server: KelpieServer) -> Iterator[Letta]:
+def seen() -> Seen:
+    """What the test that runs now was answered, by whatever client."""
+    return Seen()
+
+
+@pytest.fixture(autouse=True)
+def noted(request: pytest.FixtureRequest, seen: Seen) -> Iterator[None]:
+    """A test that is listed as the proof of an operation fails unless it called it."""
+    seen.begin()
+    failed = request.session.testsfailed
+    yield
+    if request.session.testsfailed == failed:
+        seen.end(request.node.nodeid)
+
+
+@pytest.fixture(scope="session")
+def client(server: KelpieServer, seen: Seen) -> Iterator[Letta]:
     """The client with nothing changed but the base URL; retries off, so that each answer is seen as it is."""
-    with Letta(base_url=server.url, api_key="anything", max_retries=0, timeout=60) as client:
+
+    def note(response: httpx.Response) -> None:
+        kind = response.headers.get("content-type", "")
+        body = None if kind.startswith("text/event-stream") else response.read()
+        path = response.request.url.path
+        seen.answer(response.request.method, path, response.status_code, kind, body, CLIENT)
+
+    watched = DefaultHttpxClient(event_hooks={"response": [note]})
+    options = {"max_retries": 0, "timeout": 60, "http_client": watched, "_strict_response_validation": True}
+    with Letta(base_url=server.url, api_key="anything", **options) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def wire(server: KelpieServer, seen: Seen) -> Iterator[Wire]:
+    """The server by HTTP, for what the client has no method for."""
+    with server.client() as http:
+        yield Wire(http, seen)
 
 
 @pytest.fixture(params=[REHEARSED, OPENAI, ANTHROPIC])

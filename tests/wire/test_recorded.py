@@ -7,7 +7,6 @@ was, dates and ids of the same forms; and by the retired server's own schemas.
 import asyncio
 import json
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -16,8 +15,8 @@ import pytest
 from kelpie.llm.messages import ModelReply, ReasoningPart, TextPart, ToolCallPart, Usage
 from tests.unit.api.knocking import Reply, Visitor, visit
 from tests.wire.facts.shapes import shape, stream_events
+from tests.wire.surface import FACTS, SURFACE
 
-FACTS = Path(__file__).parent / "facts"
 THEIR_AGENT = "agent-37190939-cd64-435d-87d9-c5052bedcb0a"
 THEIR_BLOCK = "block-9214f476-3e14-4978-8e94-e75e3f8b4261"
 SCHEMAS = {
@@ -160,14 +159,14 @@ def test_the_answer_fits_the_retired_servers_own_schema(name: str) -> None:
     wanted = SCHEMAS[name]
     reference = {"$ref": f"#/components/schemas/{wanted[0] if isinstance(wanted, list) else wanted}"}
     schema = {"type": "array", "items": reference} if isinstance(wanted, list) else reference
-    components = {"schemas": json.loads((FACTS / "schemas.json").read_text())}
+    components = {"schemas": SURFACE["schemas"]}
     jsonschema.Draft202012Validator({**schema, "components": components}).validate(_answers()[name][1].json)
 
 
 @pytest.mark.parametrize("name", ["msg_stream_steps", "msg_stream_tokens", "msg_stream_bg", "msg_tool_memory_stream"])
 def test_every_event_of_a_stream_fits_its_schema(name: str) -> None:
     kinds = {"ping": "LettaPing", "stop_reason": "LettaStopReason", "usage_statistics": "LettaUsageStatistics"}
-    components = {"schemas": json.loads((FACTS / "schemas.json").read_text())}
+    components = {"schemas": SURFACE["schemas"]}
     for event in _answers()[name][1].events:
         kind = kinds.get(event["message_type"], "LettaMessageUnion")
         schema = {"$ref": f"#/components/schemas/{kind}", "components": components}

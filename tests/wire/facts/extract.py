@@ -1,9 +1,14 @@
 """Makes the facts anew: `python -m tests.wire.facts.extract DIRECTORY`, the directory being that of the recordings.
 
-Users have no recordings, so what the tests need of them is kept here: requests, and the shapes of the answers; and of
-the retired server's OpenAPI document the schemas of these answers, without their descriptions.
+Users have no recordings, so what the tests need of them is kept here:
+
+    recorded.json    requests, and the shapes of the answers
+    surface.json     of the retired server's OpenAPI document: every operation with the names and defaults of what it
+                     takes and the schemas of what it answers, without their descriptions
+    endpoints.json   every operation that the server, its SDK or the command line tool knows, and who calls it
 """
 
+import csv
 import json
 import sys
 from pathlib import Path
@@ -20,20 +25,22 @@ NAMES = (
     " msg_tool_memory msg_tool_memory_stream msg_override_model msgs_asc msgs_filter msg_async run_messages cancel_none"
     " tags reset sys_recompile agent_msg_patch_404 agent_delete_letta_v1_agent"
 ).split()
-SCHEMAS = (
-    "AgentState BlockResponse Tool Model EmbeddingModel Run LettaResponse LettaMessageUnion LettaPing LettaStopReason"
-    " LettaUsageStatistics LettaErrorMessage Health Memory UsageStatistics ContextWindowOverview"
-).split()
+EVENTS = "LettaMessageUnion LettaPing LettaStopReason LettaUsageStatistics LettaErrorMessage".split()
+FURTHER = "Memory UsageStatistics ContextWindowOverview".split()
+PARAMETERS = {  # the list of endpoints leaves out the names of some
+    "/v1/agents/{}/": "/v1/agents/{agent_id}/",
+    "/v1/conversations/{}/": "/v1/conversations/{conversation_id}/",
+}
 
 
 def main(recordings: Path) -> None:
-    """Write both files."""
+    """Write all files."""
     lines = (recordings / "recorded-0.16.8.jsonl").read_text().splitlines()
     found = {one["name"]: one for one in map(json.loads, lines)}
-    facts = [_fact(found[name]) for name in NAMES]
-    _write("recorded.json", facts)
+    _write("recorded.json", [_fact(found[name]) for name in NAMES])
     document = json.loads((recordings / "openapi-0.16.8.json").read_text())
-    _write("schemas.json", _schemas(document["components"]["schemas"]))
+    _write("surface.json", _surface(document))
+    _write("endpoints.json", _endpoints(recordings / "endpoints.tsv"))
 
 
 def _fact(recorded: dict[str, Any]) -> dict[str, Any]:
@@ -44,14 +51,75 @@ def _fact(recorded: dict[str, Any]) -> dict[str, Any]:
     return kept | {"shape": shape(answer)}
 
 
-def _schemas(components: dict[str, Any]) -> dict[str, Any]:
+def _surface(document: dict[str, Any]) -> dict[str, Any]:
+    components = document["components"]["schemas"]
+    operations = {
+        f"{method.upper()} {path}": _operation(operation, components)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+    wanted = [*EVENTS, *FURTHER, *(name for one in operations.values() for name in _refs(one["answers"]))]
+    return {"operations": dict(sorted(operations.items())), "schemas": _schemas(components, wanted)}
+
+
+def _operation(operation: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
+    """What it takes, by name, and what it answers, by status."""
+    query = {
+        one["name"]: one["schema"].get("default") for one in operation.get("parameters", []) if one["in"] == "query"
+    }
+    bodies = operation.get("requestBody", {}).get("content", {})
+    body = sorted({name for one in bodies.values() for name in _fields(one["schema"], components)})
+    answers = {
+        status: _bare(answer.get("content", {}).get("application/json", {}).get("schema"))
+        for status, answer in operation["responses"].items()
+        if status < "300"
+    }
+    streams = any("text/event-stream" in answer.get("content", {}) for answer in operation["responses"].values())
+    return {"query": query, "body": body, "answers": answers, "streams": streams}
+
+
+def _fields(schema: dict[str, Any], components: dict[str, Any]) -> list[str]:
+    """The names of the fields of a body, of all kinds that it may be."""
+    if "$ref" in schema:
+        return _fields(components[schema["$ref"].rpartition("/")[2]], components)
+    below = [
+        name
+        for kind in ("anyOf", "oneOf", "allOf")
+        for one in schema.get(kind, [])
+        for name in _fields(one, components)
+    ]
+    return [*schema.get("properties", {}), *below]
+
+
+def _endpoints(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return [_endpoint(row) for row in csv.DictReader(file, delimiter="\t")]
+
+
+def _endpoint(row: dict[str, str]) -> dict[str, str]:
+    """One operation: whether the retired server has it (y, n, hidden: not in its document), what the SDK calls it."""
+    where = row["path"]
+    for short, full in PARAMETERS.items():
+        where = where.replace(short, full)
+    sdk = [word.removeprefix("sdk:") for word in row["note"].split() if word.startswith("sdk:")]
+    return {
+        "method": row["method"],
+        "path": where,
+        "server": row["in_server_0.16.8"],
+        "sdk": sdk[0] if sdk else "",
+        "cli": row["used_by_letta_code"],
+        "tag": row["tag"],
+    }
+
+
+def _schemas(components: dict[str, Any], names: list[str]) -> dict[str, Any]:
     """The wanted schemas and all that they refer to."""
-    wanted, kept = list(SCHEMAS), {}
+    wanted, kept = list(names), {}
     while wanted:
         name = wanted.pop()
         if name not in kept:
             kept[name] = _bare(components[name])
-            wanted += [ref.rpartition("/")[2] for ref in _refs(kept[name])]
+            wanted += _refs(kept[name])
     return dict(sorted(kept.items()))
 
 
@@ -67,11 +135,12 @@ def _bare(schema: Any) -> Any:
 
 
 def _refs(schema: Any) -> list[str]:
+    """The names of the schemas that this one refers to."""
     if isinstance(schema, list):
         return [ref for one in schema for ref in _refs(one)]
     if not isinstance(schema, dict):
         return []
-    own = [schema["$ref"]] if isinstance(schema.get("$ref"), str) else []
+    own = [schema["$ref"].rpartition("/")[2]] if isinstance(schema.get("$ref"), str) else []
     return own + [ref for name, one in schema.items() if name != "discriminator" for ref in _refs(one)]
 
 
