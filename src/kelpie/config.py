@@ -83,6 +83,16 @@ SETTINGS = (
         "commas. Requests in another name are refused, so that no web page can reach the server through a browser.",
     ),
     Setting(
+        name="encryption_key",
+        variable="KELPIE_ENCRYPTION_KEY",
+        flag=None,
+        kind="text",
+        default="",
+        secret=True,
+        meaning="What secrets (keys of providers, variables of tools) are sealed under at rest. By default a key that "
+        "is made once and kept in the data directory, in secret.key; whoever has the directory can then open them.",
+    ),
+    Setting(
         name="drain_ms",
         variable="KELPIE_DRAIN_MS",
         flag="--drain-ms",
@@ -173,6 +183,7 @@ class Config(Struct, frozen=True, kw_only=True):
     data_dir: str
     allow_remote: bool
     allowed_hosts: str
+    encryption_key: str
     drain_ms: int
     log_level: str
     access_log: bool
@@ -204,6 +215,7 @@ def read_config(environ: Mapping[str, str], flags: Mapping[str, str]) -> Config:
         data_dir=str(read["data_dir"]),
         allow_remote=bool(read["allow_remote"]),
         allowed_hosts=str(read["allowed_hosts"]),
+        encryption_key=str(read["encryption_key"]),
         drain_ms=int(read["drain_ms"]),
         log_level=str(read["log_level"]),
         access_log=bool(read["access_log"]),

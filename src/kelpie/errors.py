@@ -3,7 +3,7 @@
     KelpieError
       Refused            the caller's fault; nothing happened; the same request will be refused again
         InvalidInput  NotFound  AlreadyExists  Forbidden  LimitExceeded  CallCycle  ModelRefused
-        WindowOverflow
+        WindowOverflow  SecretUnreadable
       Unavailable        nothing happened; the same request may succeed later
         Busy  NotOwner  Conflict  Draining  StoreDown  StorageFull  ModelUnavailable
         ServerUnreachable
@@ -51,6 +51,12 @@ class AlreadyExists(Refused):
     """The name or label is taken, or the state already holds what was asked to begin."""
 
     code = "already_exists"
+
+
+class SecretUnreadable(Refused):
+    """A stored secret was sealed under another key than this server has."""
+
+    code = "secret_unreadable"
 
 
 class Forbidden(Refused):

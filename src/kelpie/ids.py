@@ -16,6 +16,15 @@ MessageId = NewType("MessageId", str)
 RunId = NewType("RunId", str)
 StepId = NewType("StepId", str)
 ToolId = NewType("ToolId", str)
+ArchiveId = NewType("ArchiveId", str)
+ConversationId = NewType("ConversationId", str)
+FileId = NewType("FileId", str)
+FolderId = NewType("FolderId", str)
+GroupId = NewType("GroupId", str)
+IdentityId = NewType("IdentityId", str)
+McpServerId = NewType("McpServerId", str)
+PassageId = NewType("PassageId", str)
+ProviderId = NewType("ProviderId", str)
 NodeId = NewType("NodeId", str)  # an operator's name for a node, e.g. `local`; not a uuid
 
 UUID_PATTERN = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
@@ -45,6 +54,12 @@ def new_run_id(entropy: Entropy) -> RunId:
 def new_step_id(entropy: Entropy) -> StepId:
     """A fresh step id."""
     return StepId(f"step-{new_uuid(entropy)}")
+
+
+def new_id(kind: str, entropy: Entropy) -> str:
+    """A fresh id of this kind, as text; for kinds that have no maker of their own above."""
+    assert kind, "an id says of what it is"
+    return f"{kind}-{new_uuid(entropy)}"
 
 
 def new_uuid(entropy: Entropy) -> str:

@@ -19,6 +19,10 @@ SCAN_ROWS_MAX = 1_000
 RECORD_BYTES_MAX = 1_000_000  # a record over VALUE_BYTES_MAX is kept in chunks; this bounds the whole
 RECORD_CHUNKS_MAX = RECORD_BYTES_MAX // VALUE_BYTES_MAX + 1
 
+COLLECTION_SCANNED_MAX = 100_000  # records that one filtered list or count looks at
+COLLECTION_READ_AT_ONCE = 64  # of possibly RECORD_BYTES_MAX each, though hardly any is
+LINKS_MAX = 1_000  # of one record on one side, where all of them are read at once
+
 EDIT_ATTEMPTS_MAX = 24  # an edit that loses against other edits this often is answered with Conflict
 EDIT_RETRY_FIRST_MS = 1
 EDIT_RETRY_MS_MAX = 64
@@ -31,6 +35,9 @@ STORE_LOCK_WAIT_MS_MAX = 5_000  # how long another program (an operator's sqlite
 # -- the door ----------------------------------------------------------------------------------------------
 REQUEST_BYTES_MAX = 1_000_000
 REQUEST_JSON_DEPTH_MAX = 64
+UPLOAD_BYTES_MAX = 20_000_000  # of a form with files
+FORM_PARTS_MAX = 64
+FORM_FIELD_BYTES_MAX = 1_000_000  # of a part that is no file
 REQUEST_DEADLINE_MS = 600_000
 REQUESTS_OPEN_MAX = 2_000
 PAGE_ROWS_MAX = 1_000
@@ -130,6 +137,21 @@ AGENTS_SCANNED_MAX = 100_000  # agents, or runs, that one filtered list or count
 TEXT_FIELD_CHARS_MAX = 10_000
 METADATA_BYTES_MAX = 64_000
 
+# -- archives ----------------------------------------------------------------------------------------------
+
+# -- folders and files -------------------------------------------------------------------------------------
+
+# -- tools of one's own, and secrets -----------------------------------------------------------------------
+SECRET_BYTES_MAX = 64_000
+
+# -- tool servers ------------------------------------------------------------------------------------------
+
+# -- identities, groups, schedules -------------------------------------------------------------------------
+
+# -- runs, steps, providers --------------------------------------------------------------------------------
+
+# -- moving in ---------------------------------------------------------------------------------------------
+
 # -- models ------------------------------------------------------------------------------------------------
 MODEL_CALL_DEADLINE_MS = 300_000
 MODEL_CONNECT_MS = 10_000
@@ -173,6 +195,9 @@ assert HEARTBEAT_MS * 3 <= LEASE_MS, "a node may miss two heartbeats"
 assert LEASE_MARGIN_MS < LEASE_MS - HEARTBEAT_MS * 2, "belief outlives two heartbeats"
 assert IDEMPOTENCY_KEY_BYTES_MAX >= MESSAGES_PER_CALL_MAX * 40
 assert INBOX_SWEPT_MAX * 2 + 10 <= COMMIT_OPERATIONS_MAX
+assert COLLECTION_READ_AT_ONCE < GET_KEYS_MAX
+assert LINKS_MAX <= SCAN_ROWS_MAX
+assert REQUEST_BYTES_MAX < UPLOAD_BYTES_MAX
 assert TURN_STEPS_DEFAULT <= TURN_STEPS_MAX
 assert PAGE_ROWS_MAX <= SCAN_ROWS_MAX
 assert EVENTS_PAGE_ROWS <= SCAN_ROWS_MAX

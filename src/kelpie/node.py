@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from kelpie.access.vault import Vault, key_from_file, key_from_text
 from kelpie.actor.host import Host
 from kelpie.actor.outbox import Outbox
 from kelpie.actor.router import Router
@@ -58,7 +59,9 @@ class Node:
         return await self.host.drain(drain_ms_max)
 
 
-def build_node(world: World, store: Store, models: Models, toolboxes: Sequence[Toolbox], node_id: NodeId) -> Node:
+def build_node(
+    world: World, store: Store, models: Models, toolboxes: Sequence[Toolbox], node_id: NodeId, *, vault: Vault
+) -> Node:
     """The house over these parts, which stay the caller's to close. Nothing runs before `Node.run`."""
     records = Records(CheckedStore(store))
     outbox = Outbox(records)
@@ -68,6 +71,7 @@ def build_node(world: World, store: Store, models: Models, toolboxes: Sequence[T
     house = furnish(
         world=world,
         records=records,
+        vault=vault,
         blocks=Blocks(records, world),
         tools=catalog,
         models=models,
@@ -83,11 +87,14 @@ async def open_real(config: Config) -> AsyncIterator[Node]:
     Raises StoreOwned, StoreTooNew, DataCorrupt, StorageFull, StoreDown, InvalidInput.
     """
     world = system_world()
-    store = await open_sqlite(Path(config.data_dir).expanduser().absolute(), world)
+    data_dir = Path(config.data_dir).expanduser().absolute()
+    store = await open_sqlite(data_dir, world)
     try:
+        given = config.encryption_key
+        vault = Vault(key_from_text(given) if given else key_from_file(data_dir, world.entropy), world.entropy)
         models = ConfiguredModels(world, open_transport(config.proxy), config.providers)
         try:
-            yield build_node(world, store, models, (), LOCAL)
+            yield build_node(world, store, models, (), LOCAL, vault=vault)
         finally:
             await models.close()
     finally:

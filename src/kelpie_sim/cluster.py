@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+from kelpie.access.vault import Vault
 from kelpie.api.app import App
 from kelpie.cluster.lease import LEASES
 from kelpie.errors import StoreDown
@@ -25,6 +26,7 @@ from kelpie_sim.simulation import Simulation
 from kelpie_sim.tools import SIM_TOOLS, Answers, Behaviour, Fails, Hangs, SimTools
 from kelpie_sim.watch import Watch
 
+VAULT_KEY = bytes(range(32))  # every node of a cluster opens what any of them sealed
 RESTART_S = 1.0
 MODEL_MS_MIN, MODEL_MS_MAX = 2, 1_500  # of a healthy model
 TOOL_MS_MAX = 400
@@ -106,7 +108,8 @@ class Cluster:
         world = sim.world(host)
         rng = sim.stream("models", host.name, host.lives)
         models = SimModels(world.entropy, world.marks, _model_faults(sim, rng))
-        node = build_node(world, sim.server.open(host), models, [NodeTools(self, host.name)], NodeId(host.name))
+        tools, node_id = [NodeTools(self, host.name)], NodeId(host.name)
+        node = build_node(world, sim.server.open(host), models, tools, node_id, vault=Vault(VAULT_KEY, world.entropy))
         self.nodes[host.name] = node
         started = asyncio.Event()
         try:

@@ -22,6 +22,7 @@ from kelpie.ids import AgentId, RunId
 from kelpie.limits import AGENTS_SCANNED_MAX, GET_KEYS_MAX, PAGE_ROWS_MAX, SCAN_ROWS_MAX
 from kelpie.memory.blocks import Block, Blocks
 from kelpie.storage import keys
+from kelpie.storage.paging import Page
 from kelpie.storage.records import Found, Records, Space
 
 READ_AT_ONCE = 64  # records of possibly RECORD_BYTES_MAX each, though hardly any is
@@ -37,15 +38,6 @@ class AgentFilter(Struct, frozen=True, kw_only=True):
     all_tags: bool = False
     text: str | None = None  # a part of the name, in any case
     stop_reason: StopReason | None = None  # of the last run
-
-
-class Page(Struct, frozen=True, kw_only=True):
-    """Where a page lies: `before` and `after` are ids in the order asked for."""
-
-    before: str | None = None
-    after: str | None = None
-    limit: int
-    newest_first: bool = True
 
 
 EVERY_AGENT = AgentFilter()

@@ -318,11 +318,18 @@ class Performer:
         if tool is None:
             known = ", ".join(tools) or "none"
             return _refusal(call, f"There is no tool named '{call.name}'. Your tools: {known}.")
+        assert tool.name == call.name
+        assert settings.id, "an agent calls"
         arguments = check_arguments(tool, call.arguments)
         if isinstance(arguments, str):
             return _refusal(call, arguments)
         return ToolRequest(
-            run_id=turn.run_id, step_id=turn.step_id, call_id=call.call_id, tool=tool, arguments=arguments
+            agent_id=settings.id,
+            run_id=turn.run_id,
+            step_id=turn.step_id,
+            call_id=call.call_id,
+            tool=tool,
+            arguments=arguments,
         )
 
     def _tools_of(self, settings: AgentSettings) -> Mapping[str, Tool]:

@@ -53,6 +53,16 @@ class Page:
         self.content = content
 
 
+class Json:
+    """A handler's answer as JSON, with its route's status."""
+
+    __slots__ = ("content", "status")
+
+    def __init__(self, status: int, content: bytes) -> None:
+        self.status = status
+        self.content = content
+
+
 class ClientGone(Exception):
     """The client left before it had sent its request; nobody waits for an answer."""
 
@@ -116,12 +126,12 @@ class App:
                 await _send(send, errors.status_of(answer), [_JSON, id_header, *extra], errors.body_of(answer))
             case Page():
                 await _send(send, 200, [(b"content-type", answer.content_type), id_header], answer.content)
-            case bytes():
-                await _send(send, 200, [_JSON, id_header], answer)
+            case Json():
+                await _send(send, answer.status, [_JSON, id_header], answer.content)
 
     async def _answer(
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
-    ) -> bytes | Page | EventStream:
+    ) -> Json | Page | EventStream:
         if self._open > REQUESTS_OPEN_MAX:
             raise Busy(
                 f"more than {REQUESTS_OPEN_MAX} requests are open",
@@ -132,11 +142,11 @@ class App:
         bound, values = self._table.find(scope["method"], raw_path)
         if self._draining and bound.route.begins_turn:
             raise Draining("the server is shutting down and begins no new turns", retry_after_ms=RETRY_AFTER_MS)
-        body = b"" if bound.route.body is None else await _read_body(headers, receive)
+        body = await _read_body(headers, receive, bound.route.body_bytes_max) if bound.has_body else b""
         ask = bound.read(values, scope["query_string"], body, headers)
         return await self._handled(bound, ask)
 
-    async def _handled(self, bound: BoundRoute, ask: Any) -> bytes | Page | EventStream:
+    async def _handled(self, bound: BoundRoute, ask: Any) -> Json | Page | EventStream:
         """The handler's answer, within the deadline; what is no stream or page becomes JSON."""
         try:
             async with asyncio.timeout(REQUEST_DEADLINE_MS / 1000):
@@ -147,7 +157,7 @@ class App:
             ) from None
         if isinstance(answer, EventStream | Page):
             return answer
-        return _ENCODER.encode(answer)
+        return Json(bound.route.status, _ENCODER.encode(answer))
 
     def _request_id(self, headers: Mapping[bytes, bytes]) -> bytes:
         """The client's own id, if it is a plain one, else a new one."""
@@ -157,11 +167,11 @@ class App:
         return new_uuid(self._entropy).encode()
 
 
-async def _read_body(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+async def _read_body(headers: Mapping[bytes, bytes], receive: Receive, bytes_max: int) -> bytes:
     """The whole body. RequestTooLarge as soon as it is known to be; ClientGone, CallTimedOut."""
     declared = headers.get(b"content-length", b"0")
-    if declared.isdigit() and len(declared) < 20 and int(declared) > REQUEST_BYTES_MAX:
-        raise _too_large()
+    if declared.isdigit() and len(declared) < 20 and int(declared) > bytes_max:
+        raise _too_large(bytes_max)
     chunks: list[bytes] = []
     size = 0
     try:
@@ -173,8 +183,8 @@ async def _read_body(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
                     raise ClientGone
                 chunk: bytes = message.get("body", b"")
                 size += len(chunk)
-                if size > REQUEST_BYTES_MAX:
-                    raise _too_large()
+                if size > bytes_max:
+                    raise _too_large(bytes_max)
                 chunks.append(chunk)
                 more = message.get("more_body", False)
     except TimeoutError:
@@ -184,11 +194,10 @@ async def _read_body(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _too_large() -> errors.RequestTooLarge:
+def _too_large(bytes_max: int) -> errors.RequestTooLarge:
+    limit = "REQUEST_BYTES_MAX" if bytes_max == REQUEST_BYTES_MAX else "UPLOAD_BYTES_MAX"
     return errors.RequestTooLarge(
-        f"the body is over the limit of {REQUEST_BYTES_MAX} bytes (REQUEST_BYTES_MAX)",
-        limit="REQUEST_BYTES_MAX",
-        maximum=REQUEST_BYTES_MAX,
+        f"the body is over the limit of {bytes_max} bytes ({limit})", limit=limit, maximum=bytes_max
     )
 
 

@@ -2,7 +2,8 @@
 
     Refused            400 InvalidInput (`INVALID_ARGUMENT: ...`), 422 when the request itself is malformed
                        404 NotFound, 409 AlreadyExists, 403 Forbidden, 422 LimitExceeded (413: the body),
-                       409 CallCycle, 400 ModelRefused, WindowOverflow
+                       409 CallCycle, 400 ModelRefused, WindowOverflow,
+                       SecretUnreadable
     Unavailable        429 Busy, 409 Conflict, 507 StorageFull, 503 all others; each with Retry-After
     OutcomeUnknown     503 RunStalled, 504 all others; clients are asked not to repeat it by themselves
     Broken             500
@@ -38,6 +39,7 @@ STATUSES: dict[str, int] = {
     "call_cycle": 409,
     "model_refused": 400,
     "window_overflow": 400,
+    "secret_unreadable": 400,
     "refused": 400,
     "busy": 429,
     "not_owner": 503,

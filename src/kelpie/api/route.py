@@ -14,15 +14,30 @@ import msgspec
 from msgspec import Meta, Struct
 
 from kelpie.api.errors import Malformed, MethodNotAllowed, RequestTooLarge, malformed_json, mistyped
+from kelpie.api.form import read_form
 from kelpie.errors import NotFound
 from kelpie.ids import UUID_PATTERN
-from kelpie.limits import REQUEST_JSON_DEPTH_MAX, REQUEST_QUERY_BYTES_MAX
+from kelpie.limits import REQUEST_BYTES_MAX, REQUEST_JSON_DEPTH_MAX, REQUEST_QUERY_BYTES_MAX
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 B = TypeVar("B")
 Q = TypeVar("Q")
 
-ID_KINDS = {"agent_id": "agent", "block_id": "block", "message_id": "message", "tool_id": "tool"}
+ID_KINDS = {
+    "agent_id": "agent",
+    "archive_id": "archive",
+    "block_id": "block",
+    "file_id": "file",
+    "folder_id": "source",
+    "group_id": "group",
+    "identity_id": "identity",
+    "message_id": "message",
+    "passage_id": "passage",
+    "sandbox_config_id": "sandbox",
+    "source_id": "source",
+    "step_id": "step",
+    "tool_id": "tool",
+}  # of the parameters whose form is checked at the door; the others are checked by their handlers
 SCHEMA_REF = "#/components/schemas/{name}"
 EXAMPLE_UUID = "123e4567-e89b-42d3-a456-426614174000"
 _ID_PATTERNS = {kind: re.compile(f"{kind}-{UUID_PATTERN}") for kind in ID_KINDS.values()}
@@ -58,6 +73,9 @@ class Route(Struct, frozen=True, kw_only=True):
     query: type[Struct] | None = None
     body: Any = None
     body_needed: bool = True
+    form: bool = False  # the body is multipart/form-data, and `Ask.body` a `Form`
+    body_bytes_max: int = REQUEST_BYTES_MAX
+    status: int = 200  # of an answer that is neither page nor stream
     streams: Literal["never", "maybe", "always"] = "never"
     begins_turn: bool = False  # refused while the node drains
     refusals: tuple[int, ...] = ()  # statuses that this operation may answer beside 422
@@ -76,6 +94,12 @@ class BoundRoute:
         self._decoder = None if route.body is None else msgspec.json.Decoder(route.body)
         self._lists = frozenset() if route.query is None else _list_fields(route.query)
         self._no_query = None if route.query is None else route.query()
+        assert not (route.form and route.body is not None), "a form's fields are read by the handler"
+
+    @property
+    def has_body(self) -> bool:
+        """Whether a body is read at all."""
+        return self.route.form or self._decoder is not None
 
     def read(self, values: Sequence[str], query: bytes, body: bytes, headers: Mapping[bytes, bytes]) -> Ask[Any, Any]:
         """The request decoded. Raises Malformed, RequestTooLarge."""
@@ -83,7 +107,7 @@ class BoundRoute:
         path = dict(zip(self.parameters, values, strict=True))
         for name, value in path.items():
             _check_id(name, value)
-        return Ask(path, self._read_query(query), self._read_body(body), headers)
+        return Ask(path, self._read_query(query), self._read_body(body, headers), headers)
 
     def _read_query(self, query: bytes) -> Struct | None:
         if not query or self.route.query is None:
@@ -109,7 +133,9 @@ class BoundRoute:
         except msgspec.ValidationError as error:
             raise mistyped(error, "query") from None
 
-    def _read_body(self, body: bytes) -> Any:
+    def _read_body(self, body: bytes, headers: Mapping[bytes, bytes]) -> Any:
+        if self.route.form:
+            return read_form(body, headers.get(b"content-type", b""))
         if self._decoder is None:
             return None
         if not body.strip():

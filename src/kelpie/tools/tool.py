@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 
 from msgspec import Raw, Struct
 
-from kelpie.ids import RunId, StepId, ToolId
+from kelpie.ids import AgentId, RunId, StepId, ToolId
 from kelpie.limits import TOOL_RETURN_CHARS_DEFAULT
 
 ToolKind = Literal["memory", "core", "external"]
@@ -37,6 +37,7 @@ class Tool(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ToolRequest(Struct, frozen=True, kw_only=True):
     """One call. (run, step, call) is the key under which a repeat of it is the same call."""
 
+    agent_id: AgentId  # who calls
     run_id: RunId
     step_id: StepId
     call_id: str

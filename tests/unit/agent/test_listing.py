@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from kelpie.agent import listing
-from kelpie.agent.listing import AgentFilter, Page
+from kelpie.agent.listing import AgentFilter
 from kelpie.errors import NotFound
+from kelpie.storage.paging import Page
 from tests.unit.agent.test_roster import UNKNOWN, Desk
 
 Run = Callable[[Any], Any]

@@ -19,7 +19,7 @@ from kelpie.agent.memory_tools import (
     use_memory_tool,
 )
 from kelpie.errors import Conflict, StoreDown
-from kelpie.ids import RunId, StepId
+from kelpie.ids import AgentId, RunId, StepId
 from kelpie.limits import BLOCK_CHARS_MAX
 from kelpie.llm.messages import ToolReturnPart
 from kelpie.memory.blocks import Block, BlockChanges
@@ -44,6 +44,7 @@ def _desk(*blocks: Block, search=_no_search) -> MemoryDesk:
 
 def _use(desk: MemoryDesk, name: str, **arguments: object) -> tuple[ToolOutcome, list[MemoryEdit]]:
     request = ToolRequest(
+        agent_id=AgentId("agent"),
         run_id=RunId("run"),
         step_id=StepId("step"),
         call_id="call",
@@ -198,6 +199,7 @@ def test_calls_of_one_step_see_each_other(run):
         for label, content in (("human", "b"), ("persona", "too"), ("human", "c")):
             arguments = Raw(msgspec.json.encode({"label": label, "content": content}))
             request = ToolRequest(
+                agent_id=AgentId("agent"),
                 run_id=RunId("run"),
                 step_id=StepId("step"),
                 call_id="call",

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from kelpie.agent.drafts import DEFAULT_SYSTEM, AgentChanges, NewAgent, NewBlock
-from kelpie.agent.listing import AgentFilter, Listing, Page
+from kelpie.agent.listing import AgentFilter, Listing
 from kelpie.agent.memory_tools import MEMORY_TOOLS
 from kelpie.agent.roster import AgentView, Roster
 from kelpie.agent.state import AGENTS, InputMessage, WindowEntry
@@ -21,6 +21,7 @@ from kelpie.memory.history import History
 from kelpie.memory.render import compile_system
 from kelpie.storage.checked import CheckedStore
 from kelpie.storage.memory import MemoryStore
+from kelpie.storage.paging import Page
 from kelpie.storage.records import Batch, Records
 from kelpie.storage.store import Check, Row, Write
 from kelpie.system import system_world

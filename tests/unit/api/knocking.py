@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from kelpie.access.vault import Vault
 from kelpie.errors import NotFound
 from kelpie.ids import NodeId
 from kelpie.llm.messages import ModelReply, ModelRequest, TextPart, Usage
@@ -153,7 +154,7 @@ class Visitor:
 async def visit() -> AsyncIterator[Visitor]:
     """A node that lives while the block runs."""
     world, models = system_world(), ScriptedModels()
-    node = build_node(world, MemoryStore(world), models, (), NodeId("local"))
+    node = build_node(world, MemoryStore(world), models, (), NodeId("local"), vault=Vault(bytes(32), world.entropy))
     started = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         running = group.create_task(node.run(started))

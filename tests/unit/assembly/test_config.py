@@ -13,6 +13,7 @@ DEFAULTS = Config(
     allow_remote=False,
     allowed_hosts="",
     proxy=None,
+    encryption_key="",
     drain_ms=20_000,
     log_level="info",
     access_log=False,

@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from kelpie.access.vault import Vault
 from kelpie.config import read_config
 from kelpie.errors import StoreOwned
 from kelpie.ids import NodeId
@@ -48,7 +49,8 @@ def test_a_node_serves_from_the_parts_it_is_given(run: Run) -> None:
     async def play() -> None:
         world = system_world()
         refuse = httpx2.MockTransport(lambda request: httpx2.Response(500))
-        node = build_node(world, MemoryStore(world), ConfiguredModels(world, refuse, ()), (), NodeId("a"))
+        models, vault = ConfiguredModels(world, refuse, ()), Vault(bytes(32), world.entropy)
+        node = build_node(world, MemoryStore(world), models, (), NodeId("a"), vault=vault)
         await live(node, talk)
 
     run(play())

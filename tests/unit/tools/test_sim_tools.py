@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from msgspec import Raw
 
-from kelpie.ids import RunId, StepId
+from kelpie.ids import AgentId, RunId, StepId
 from kelpie.tools.tool import Tool, ToolOutcome, ToolRequest
 from kelpie_sim.tools import (
     COUNT_UP,
@@ -23,7 +23,12 @@ from kelpie_sim.tools import (
 
 def _request(tool: Tool, arguments: bytes = b"{}", call_id: str = "call") -> ToolRequest:
     return ToolRequest(
-        run_id=RunId("run"), step_id=StepId("step"), call_id=call_id, tool=tool, arguments=Raw(arguments)
+        agent_id=AgentId("agent"),
+        run_id=RunId("run"),
+        step_id=StepId("step"),
+        call_id=call_id,
+        tool=tool,
+        arguments=Raw(arguments),
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 from msgspec import Raw
 
 from kelpie.errors import AlreadyExists, InvalidInput, NotFound
-from kelpie.ids import RunId, StepId, ToolId
+from kelpie.ids import AgentId, RunId, StepId, ToolId
 from kelpie.tools.tool import Tool, ToolOutcome, ToolRequest
 from kelpie.tools.toolbox import ToolCatalog, clip_outcome
 from kelpie_sim.tools import COUNT_UP, LOOK_UP, SET_VALUE, SIM_TOOLS, SimTools, always_answer, sim_tool
@@ -26,7 +26,14 @@ class Parrot:
 
 
 def _request(tool: Tool, arguments: bytes = b"{}") -> ToolRequest:
-    return ToolRequest(run_id=RunId("run"), step_id=StepId("step"), call_id="call", tool=tool, arguments=Raw(arguments))
+    return ToolRequest(
+        agent_id=AgentId("agent"),
+        run_id=RunId("run"),
+        step_id=StepId("step"),
+        call_id="call",
+        tool=tool,
+        arguments=Raw(arguments),
+    )
 
 
 def test_tools_are_found_by_id_and_name_in_a_stable_order():

@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from kelpie.access.vault import Vault
 from kelpie.agent.door import AgentDoor
 from kelpie.agent.listing import Listing
 from kelpie.agent.roster import Roster
@@ -19,6 +20,7 @@ class House(Struct, frozen=True, kw_only=True):
 
     world: World
     records: Records
+    vault: Vault
     roster: Roster
     listing: Listing
     blocks: Blocks
@@ -30,12 +32,20 @@ class House(Struct, frozen=True, kw_only=True):
 
 
 def furnish(
-    *, world: World, records: Records, blocks: Blocks, tools: ToolCatalog, models: Models, door: AgentDoor
+    *,
+    world: World,
+    records: Records,
+    vault: Vault,
+    blocks: Blocks,
+    tools: ToolCatalog,
+    models: Models,
+    door: AgentDoor,
 ) -> House:
     """A house of the parts that the assembly picked."""
     return House(
         world=world,
         records=records,
+        vault=vault,
         roster=Roster(records, blocks, tools, models, world),
         listing=Listing(records, blocks),
         blocks=blocks,

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from kelpie.agent.listing import Page
 from kelpie.api.errors import Malformed
 from kelpie.errors import InvalidInput
 from kelpie.ids import parse_id
 from kelpie.limits import PAGE_ROWS_MAX
+from kelpie.storage.paging import Page
 
 PageLimit = Annotated[int, Meta(ge=1, le=PAGE_ROWS_MAX)]
 Order = Literal["asc", "desc"]

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from kelpie.agent.listing import Page, run_not_found
+from kelpie.agent.listing import run_not_found
 from kelpie.agent.state import Run
 from kelpie.api.letta.house import House
 from kelpie.api.letta.message_shapes import MESSAGE_SHAPES, ShownMessage, WireMessage, show_messages
@@ -17,6 +17,7 @@ from kelpie.errors import InvalidInput
 from kelpie.ids import AgentId, RunId, parse_id
 from kelpie.limits import EVENTS_PER_RUN_MAX
 from kelpie.memory.history import StoredMessage
+from kelpie.storage.paging import Page
 
 LIMIT_DEFAULT = 100
 PAGE_ROWS = 200

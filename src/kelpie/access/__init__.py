@@ -1,0 +1,1 @@
+"""Floor 2: what is secret, and who may see it."""
