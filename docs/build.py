@@ -9,28 +9,46 @@ tests/tidy/test_reference.py runs the same comparison, and asks by another way w
 import contextlib
 import inspect
 import io
+import json
 import os
 import re
 import sys
 import textwrap
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import typer.main
 
 from kelpie import errors, limits
 from kelpie.api.errors import STATUSES
+from kelpie.api.letta.left_out import ABSENCES
 from kelpie.api.letta.table import route_table
 from kelpie.cli.app import app
 from kelpie.cli.rooms import ROOMS, enter
 from kelpie.config import SETTINGS
 from kelpie.errors import Broken, KelpieError
 
-REFERENCE = Path(__file__).resolve().parent / "reference"
+DOCS = Path(__file__).resolve().parent
+REFERENCE = DOCS / "reference"
+FACTS = DOCS.parent / "tests/wire/facts"
 HELP_COLUMNS = "100"
 SECTION = re.compile(r"^# -- (?P<title>.+?) -*$")
 LIMIT = re.compile(r"^(?P<name>[A-Z][A-Z0-9_]+) = .*?(?:  # (?P<note>.*))?$")
 MADE = "This page is made by `make docs` from {source}; edit that.\n"
+LETTA_TAGS = {
+    "(letta-code only: cloud)": "known to the command line tool alone",
+    "(not in OpenAPI)": "not in the document of the retired server",
+    "(sdk only: cloud)": "of the hosted service, called by the SDK",
+}
+LETTA_INTRODUCTION = (
+    "Every operation that the Letta server 0.16.8 (retired in August 2026), its SDK 1.12.1 or its command line tool",
+    "knows, and how it is here: served, left out on purpose (501 and one sentence), or not there. What proves an",
+    "operation is a test that calls it with the official Python client, or, where that has no method, by HTTP; in both",
+    "cases the answer is held against the OpenAPI document of 0.16.8. Numbers lead to the notes at the end.",
+    "",
+)
 
 
 def pages() -> dict[str, str]:
@@ -40,6 +58,7 @@ def pages() -> dict[str, str]:
         "api.md": api_page,
         "cli.md": cli_page,
         "errors.md": errors_page,
+        "letta.md": letta_page,
         "limits.md": limits_page,
         "settings.md": settings_page,
     }
@@ -56,6 +75,7 @@ def index_page() -> str:
             "- [settings](settings.md): what an operator decides, by variable and flag",
             "- [command line](cli.md): every command and its flags",
             "- [API](api.md): every route; a running server has `/docs` to read and `/openapi.json` for programs",
+            "- [the Letta API](letta.md): every operation of the retired server and its SDK, and how it is served here",
             "- [errors](errors.md): every error code, its HTTP status and its exit status",
             "- [limits](limits.md): every bound, with its unit",
             "",
@@ -158,6 +178,66 @@ def api_page() -> str:
         rows = [(code(route.method), code(route.path), route.summary) for route in routes if route.tag == tag]
         lines += [f"## {tag}", "", *table(("method", "path", "what it does"), rows), ""]
     return "\n".join(lines)
+
+
+def letta_page() -> str:
+    """One row for each operation that the retired server, its SDK or its command line tool knows."""
+    endpoints = json.loads((FACTS / "endpoints.json").read_text())
+    notes = tomllib.loads((DOCS / "differences.toml").read_text())["note"]
+    lines = [
+        "# The Letta API",
+        "",
+        MADE.format(source="the route table and `docs/differences.toml`"),
+        *LETTA_INTRODUCTION,
+    ]
+    rows = endpoint_rows(endpoints, notes)
+    for tag in sorted({one["tag"] for one in endpoints}, key=lambda tag: (tag.startswith("("), tag)):
+        lines += [f"## {LETTA_TAGS.get(tag, tag)}", ""]
+        here = [row for one, row in zip(endpoints, rows, strict=True) if one["tag"] == tag]
+        lines += [*table(("operation", "SDK 1.12.1", "here", "proved by", "notes"), here), ""]
+    lines += ["## Notes", ""]
+    for at, note in enumerate(notes, 1):
+        lines += [f'<a id="{at}"></a>{at}. **{note["title"]}.** {note["text"]}', ""]
+    return "\n".join(lines)
+
+
+def endpoint_rows(endpoints: list[dict[str, str]], notes: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """The row of each operation."""
+    proofs = json.loads((FACTS / "tested.json").read_text())
+    absent = {f"{one.method} {bare(one.path)}": one.reason for one in ABSENCES}
+    served = [(route.method, bare(route.path)) for route in route_table().routes]
+    rows = []
+    for one in endpoints:
+        name = f"{one['method']} {one['path']}"
+        sdk = code(one["sdk"]) if one["sdk"] else ""
+        marks = [f"[{at}](#{at})" for at, note in enumerate(notes, 1) if name in note["operations"]]
+        rows.append((code(name), sdk, state_of(one, served, absent), proof_of(proofs.get(name)), " ".join(marks)))
+    return rows
+
+
+def state_of(endpoint: dict[str, str], served: list[tuple[str, str]], absent: dict[str, str]) -> str:
+    """Served, left out with its reason, or not there. A last parameter of any method stands for all that is below."""
+    method, path = endpoint["method"], bare(endpoint["path"])
+    if reason := absent.get(f"{method} {path}"):
+        return f"501. {reason}"
+    if method == "ANY":
+        below = path.removesuffix("{}")
+        return "served" if any(one.startswith(below) for _, one in served) else "not there"
+    return "served" if (method, path) in served else "not there"
+
+
+def proof_of(listed: dict[str, str] | None) -> str:
+    """The test that stands for an operation."""
+    if listed is None:
+        return ""
+    path, _, name = listed["test"].partition("::")
+    by = "the client" if listed["by"] == "client" else "HTTP"
+    return f"{by}: [{name.partition('[')[0]}](../../{path})"
+
+
+def bare(path: str) -> str:
+    """A path without the names of its parameters and its last slash."""
+    return re.sub(r"{[^}]*}", "{}", path).rstrip("/")
 
 
 def cli_page() -> str:

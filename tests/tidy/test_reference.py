@@ -1,10 +1,14 @@
 """The reference is what the code would write now, and names everything that a reader may look up."""
 
+import json
+import re
 import runpy
+import tomllib
 
 import pytest
 
 from kelpie import errors, limits
+from kelpie.api.letta.left_out import ABSENCES
 from kelpie.api.letta.table import route_table
 from kelpie.cli.app import app as people
 from kelpie.cli.serve import flag_parser
@@ -37,6 +41,11 @@ def every_code(kind: type[KelpieError]) -> set[str]:
     return below | ({kind.code} if kind.__module__ == errors.__name__ else set())
 
 
+def endpoints() -> list[dict[str, str]]:
+    """Every operation that the retired server, its SDK or its command line tool knows."""
+    return json.loads((ROOT / "tests/wire/facts/endpoints.json").read_text())
+
+
 NAMED = {
     "limits.md": lambda: {name for name, value in vars(limits).items() if name.isupper() and isinstance(value, int)},
     "errors.md": lambda: every_code(errors.Refused) | every_code(errors.Unavailable) | every_code(errors.Broken),
@@ -45,6 +54,7 @@ NAMED = {
         *(flag for action in flag_parser()._actions for flag in action.option_strings),
         *(f"kelpie {command.name or command.callback.__name__}" for command in people.registered_commands),
     },
+    "letta.md": lambda: {f"| `{one['method']} {one['path']}` |" for one in endpoints()},
     "api.md": lambda: {f"`{route.method}` | `{route.path}`" for route in route_table().routes},
 }
 
@@ -56,6 +66,21 @@ def test_everything_is_named(page: str) -> None:
     names = NAMED[page]()
     assert len(names) >= 5, "the question finds nothing"
     assert sorted(name for name in names if name not in text) == []
+
+
+def test_every_difference_names_operations_that_there_are() -> None:
+    """A note beside no operation would be read by nobody."""
+    notes = tomllib.loads((ROOT / "docs/differences.toml").read_text())["note"]
+    names = {f"{one['method']} {one['path']}" for one in endpoints()}
+    assert notes and all(note["operations"] for note in notes)
+    assert sorted({name for note in notes for name in note["operations"]} - names) == []
+
+
+def test_what_is_left_out_is_known_to_somebody() -> None:
+    """Nobody asks for an operation that the retired server, its SDK and its command line tool do not know."""
+    names = {re.sub("{[^}]*}", "{}", f"{one['method']} {one['path']}").rstrip("/") for one in endpoints()}
+    absent = {re.sub("{[^}]*}", "{}", f"{one.method} {one.path}").rstrip("/") for one in ABSENCES}
+    assert absent and sorted(absent - names) == []
 
 
 def test_links_in_the_documents_lead_somewhere() -> None:

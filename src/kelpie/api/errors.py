@@ -3,7 +3,7 @@
     Refused            400 InvalidInput (`INVALID_ARGUMENT: ...`), 422 when the request itself is malformed
                        404 NotFound, 409 AlreadyExists, 403 Forbidden, 422 LimitExceeded (413: the body),
                        409 CallCycle, 400 ModelRefused, WindowOverflow,
-                       SecretUnreadable
+                       SecretUnreadable, 501 LeftOut
     Unavailable        429 Busy, 409 Conflict, 507 StorageFull, 503 all others; each with Retry-After
     OutcomeUnknown     503 RunStalled, 504 all others; clients are asked not to repeat it by themselves
     Broken             500
@@ -55,6 +55,7 @@ STATUSES: dict[str, int] = {
     "run_stalled": 503,
     "call_timed_out": 504,
     "outcome_unknown": 504,
+    "left_out": 501,
     "broken": 500,
     "data_corrupt": 500,
     "store_failed": 500,
@@ -96,6 +97,12 @@ class MethodNotAllowed(InvalidInput):
     """The path is known, with other methods."""
 
     code = "method_not_allowed"
+
+
+class LeftOut(InvalidInput):
+    """This server does not have the operation, on purpose; asking again is of no use."""
+
+    code = "left_out"
 
 
 class RequestTooLarge(LimitExceeded):
@@ -143,7 +150,7 @@ def headers_of(error: KelpieError) -> list[Header]:
     headers: list[Header] = [(b"x-kelpie-error", error.code.encode())]
     if isinstance(error, RunFailed):
         headers.append((b"x-kelpie-run", str(error.fields["run_id"]).encode()))
-    if isinstance(error, RunFailed | OutcomeUnknown):
+    if isinstance(error, RunFailed | OutcomeUnknown | LeftOut):
         headers.append((b"x-should-retry", b"false"))
     elif isinstance(error, Unavailable) and not isinstance(error, Conflict):
         given = error.fields.get("retry_after_ms")

@@ -24,6 +24,7 @@ _WORDS = {
     413: "The request is larger than it may be",
     422: "The request is malformed, or over a limit",
     429: "A queue is full; Retry-After says when to come again",
+    501: "This server does not have it, on purpose",
     502: "The model's provider failed; its words are in the detail",
     503: "Not now; Retry-After says when to come again",
     504: "No answer in time; the work may go on",
@@ -103,6 +104,6 @@ def _responses(route: Route, named: dict[int, Any]) -> dict[str, Any]:
     for status in sorted(refusals):
         body = {"application/json": {"schema": {"$ref": SCHEMA_REF.format(name="ErrorBody")}}}
         responses[str(status)] = {"description": _WORDS[status], "content": body}
-    if route.refusals == (405,):
+    if route.refusals in ((405,), (501,)):
         del responses["200"]
     return responses
