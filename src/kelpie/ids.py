@@ -26,6 +26,8 @@ McpServerId = NewType("McpServerId", str)
 PassageId = NewType("PassageId", str)
 ProviderId = NewType("ProviderId", str)
 NodeId = NewType("NodeId", str)  # an operator's name for a node, e.g. `local`; not a uuid
+ThreadId = NewType("ThreadId", str)  # of what keeps one talk: an agent's own id, or a conversation's
+AnyThreadId = ThreadId | AgentId | ConversationId
 
 UUID_PATTERN = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 _UUID = re.compile(UUID_PATTERN)
@@ -34,6 +36,11 @@ _UUID = re.compile(UUID_PATTERN)
 def new_agent_id(entropy: Entropy) -> AgentId:
     """A fresh agent id."""
     return AgentId(f"agent-{new_uuid(entropy)}")
+
+
+def new_conversation_id(entropy: Entropy) -> ConversationId:
+    """A fresh conversation id."""
+    return ConversationId(f"conv-{new_uuid(entropy)}")
 
 
 def new_block_id(entropy: Entropy) -> BlockId:

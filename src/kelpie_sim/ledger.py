@@ -4,11 +4,12 @@ from msgspec import Struct
 
 
 class Sent(Struct):
-    """One message to one agent. `run_ids` are all runs that any attempt was told; `acked_s`: it was accepted."""
+    """One message to one thread. `run_ids` are all runs that any attempt was told; `acked_s`: it was accepted."""
 
-    number: int  # of this client to this agent, from 1
+    number: int  # of this client to this thread, from 1
     client: str
     agent_id: str
+    thread_id: str  # the agent's own id, or that of a conversation
     key: str
     marker: str
     mode: str

@@ -257,10 +257,14 @@ class Host:
             after_ms = page[-1].due_ms  # others of the same millisecond wait for the next sweep
 
     async def _wake(self, address: ActorAddress, body: Resume | Remind) -> None:
-        """Call an actor that nobody alive owns elsewhere. Its answer is not waited for: the row stays until done."""
-        if isinstance(body, Resume) and address in self._activations:
+        """Call an actor that nobody alive owns elsewhere. Its answer is not waited for: the row stays until done.
+
+        One that is at work here knows what it has to finish; one that is idle was given work by somebody else.
+        """
+        activation = self._activations.get(address)
+        if isinstance(body, Resume) and activation is not None and not activation.idle:
             return
-        if address not in self._activations and not await self._directory.is_orphan(address, self._epoch):
+        if activation is None and not await self._directory.is_orphan(address, self._epoch):
             return
         deadline_ms = self._now_ms() + RECOVERY_CALL_MS
         try:

@@ -12,8 +12,8 @@ values; a call in the control lane is therefore served between any two steps, ho
 """
 
 import asyncio
-import logging
 from collections import deque
+from contextlib import suppress
 from typing import assert_never
 
 import msgspec
@@ -37,47 +37,36 @@ from kelpie.agent.effects import (
     ToolReturned,
 )
 from kelpie.agent.journal import Draft
+from kelpie.agent.owner import COMMIT_RETRY_FIRST_MS, ThreadOwner
 from kelpie.agent.performer import Asked, MemoryWork, Performer, Summary
-from kelpie.agent.state import AGENT_RUNS, INBOX, RUNS, STATES, AgentState, Run, RunIndex
+from kelpie.agent.state import INBOX, RUNS, Run
+from kelpie.agent.thread import thread_not_found
 from kelpie.agent.turn import begin, step
-from kelpie.errors import ActivationLost, Busy, Conflict, NotFound, Refused, StorageFull, StoreDown, Unavailable
-from kelpie.ids import AgentId, RunId, new_step_id
-from kelpie.limits import COMMIT_ATTEMPTS_MAX, GET_KEYS_MAX, RETRY_AFTER_MS, TOOL_CALLS_PARALLEL_MAX
+from kelpie.errors import ActivationLost, Busy, Conflict, Refused, Unavailable
+from kelpie.ids import RunId, new_step_id
+from kelpie.limits import (
+    COMMIT_ATTEMPTS_MAX,
+    RECOVERY_SWEEP_MS,
+    RETRY_AFTER_MS,
+    TOOL_CALLS_PARALLEL_MAX,
+)
 from kelpie.llm.messages import ToolCallPart
-from kelpie.memory.history import StoredMessage
 from kelpie.memory.window import Counted
-from kelpie.storage.records import Found
-
-COMMIT_RETRY_FIRST_MS = 20
-
-log = logging.getLogger("kelpie.agent")
 
 
-class AgentActor:
-    """One agent, awake. Implements `actor.activation.Actor`."""
+class AgentActor(ThreadOwner):
+    """One thread of an agent, awake. Implements `actor.activation.Actor`."""
 
     def __init__(self, tenure: Tenure, performer: Performer, *, blamed: bool) -> None:
-        self._tenure = tenure
+        super().__init__(tenure, performer.world, performer.records, performer.history, performer.outbox)
         self._performer = performer
-        self._world = performer.world
-        self._records = performer.records
-        self._history = performer.history
-        self._outbox = performer.outbox
         self._blamed = blamed
-        assert tenure.epoch >= 1
-        assert tenure.address
-        self._id = AgentId(tenure.address)
-        self._found: Found[AgentState] | None = None
-        self._window: list[StoredMessage] = []
-        self._run: Run | None = None
         self._memory_calls: deque[ToolCallPart] = deque()
         self._reports: deque[Asked | Summary | ToolReturned] = deque()
-        self._counted: Counted | None = None
         self._effects: list[asyncio.Task[None]] = []
         self._places = asyncio.Semaphore(TOOL_CALLS_PARALLEL_MAX)
         self._group: asyncio.TaskGroup | None = None
         self._awake = asyncio.Event()
-        self._forget = False
         self._stopping = False
         self._serving = False
         self._gone = False
@@ -89,30 +78,14 @@ class AgentActor:
         """Whether a call is being served, a turn runs or waits, or the agent is being removed."""
         return self._found is None or self._serving or self._has_work
 
-    @property
-    def _has_work(self) -> bool:
-        return self._state.turn is not None or bool(self._state.queue) or self._state.deleting
-
-    async def load(self) -> None:
-        """Read the committed state, and the messages of the window."""
-        self._found = await self._records.get(STATES.at(self._id))
-        if self._found is None:
-            await removal.disown(self._tenure)
-            raise NotFound(f"Agent with id '{self._id}' not found", id=self._id)
-        seqs = [entry.seq for entry in self._state.window]
-        for at in range(0, len(seqs), GET_KEYS_MAX):
-            self._window += await self._history.get_many(self._id, seqs[at : at + GET_KEYS_MAX])
-        assert [message.seq for message in self._window] == seqs
-        if self._state.turn is not None:
-            found = await self._records.get(RUNS.at(self._state.turn.run_id))
-            assert found is not None, "a running turn has its run's record"
-            self._run = found.value
-
     async def run(self, mailbox: Mailbox) -> None:
         """Serve until stopped. Children end with it."""
+        assert self._found is not None, "load() comes first"
+        assert not self._gone
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
+                await self._follow_agent()
                 if self._state.turn is not None:
                     await self._resume()
                 while not self._gone:
@@ -121,7 +94,7 @@ class AgentActor:
                             return
                         self._awake.clear()
                         await self._awake.wait()
-                mailbox.close(NotFound(f"Agent with id '{self._id}' not found", id=self._id))
+                mailbox.close(thread_not_found(self._id))
         finally:
             if self._run is not None:
                 self._outbox.forget_previews(self._run.id)
@@ -136,11 +109,6 @@ class AgentActor:
         self._awake.set()
 
     # -- one thing at a time ----------------------------------------------------------------------------
-
-    @property
-    def _state(self) -> AgentState:
-        assert self._found is not None, "load() comes first"
-        return self._found.value
 
     async def _serve_next(self, mailbox: Mailbox) -> bool:
         """Do the next thing; False when there is none. Letters go first: they never wait for a model."""
@@ -179,7 +147,7 @@ class AgentActor:
                 await self._delete()
                 return Done()
             case _ if self._state.deleting:
-                raise NotFound(f"Agent with id '{self._id}' not found", id=self._id)
+                raise thread_not_found(self._id)
             case Send():
                 return await self._accept(body)
             case Cancel():
@@ -189,7 +157,8 @@ class AgentActor:
             case Remind():
                 return await self._remind(body)
             case Resume():
-                return Done()  # to be awake was all that was wanted
+                await self._follow_agent()  # if it is there, to be awake was all that was wanted
+                return Done()
             case _:
                 raise AssertionError(f"an agent is not asked {type(body).__name__}")
 
@@ -204,7 +173,8 @@ class AgentActor:
         now_us = self._world.wall.now_us()
         run = Run(
             id=send.run_id,
-            agent_id=self._id,
+            agent_id=self._state.thread.agent_id,
+            conversation_id=self._state.thread.conversation_id,
             status="running" if idle else "created",
             input=send.messages,
             options=send.options,
@@ -212,8 +182,7 @@ class AgentActor:
         )
         check_run(self._state, run)
         draft = self._draft()
-        draft.batch.check_absent(RUNS.at(run.id))
-        draft.batch.put(AGENT_RUNS.at(self._id, now_us, run.id), RunIndex(id=run.id, created_at_us=now_us))
+        draft.accept(run)
         draft.state = inbox.remember(draft.batch, draft.state, send, await self._records.store.now_ms())
         if not idle:
             draft.change(queue=(*draft.state.queue, run.id))
@@ -337,19 +306,19 @@ class AgentActor:
         turn, run = self._state.turn, self._run
         assert turn is not None and run is not None
         self._tenure.check_may_act()
-        self._report(await self._performer.ask_model(self._id, turn, run, list(self._window), self._counted))
+        self._report(await self._performer.ask_model(self._state.thread, turn, run, list(self._window), self._counted))
 
     async def _compact(self) -> None:
         turn = self._state.turn
         assert turn is not None
         self._tenure.check_may_act()
-        self._report(await self._performer.compact(self._id, turn, list(self._window)))
+        self._report(await self._performer.compact(self._state.thread, turn, list(self._window)))
 
     async def _run_tool(self, call: ToolCallPart) -> None:
         turn = self._state.turn
         assert turn is not None
         async with self._places:
-            result = await self._performer.run_tool(self._id, turn, call, self._tenure.check_may_act)
+            result = await self._performer.run_tool(self._state.thread, turn, call, self._tenure.check_may_act)
         self._report(ToolReturned(step_id=turn.step_id, result=result))
 
     async def _use_memory(self, call: ToolCallPart) -> None:
@@ -360,7 +329,7 @@ class AgentActor:
         assert turn.run_id == run.id
         assert self._performer.is_memory_tool(call.name)
         for attempt in range(COMMIT_ATTEMPTS_MAX):
-            work: MemoryWork = await self._performer.use_memory(self._id, turn, call)
+            work: MemoryWork = await self._performer.use_memory(self._state.thread, turn, call)
             told = ToolReturned(step_id=turn.step_id, result=work.result)
             decision = step(turn, told, new_step_id(self._world.entropy))
             if decision is None:
@@ -441,58 +410,18 @@ class AgentActor:
         self._stop_effects()
         self._reports.clear()
 
+    async def _follow_agent(self) -> None:
+        """A conversation goes when its agent is gone."""
+        if not self._state.deleting and await removal.is_left_alone(self._records, self._state):
+            await self._delete()
+
     async def _remove(self) -> None:
         assert self._state.deleting
+        if await removal.send_off(self._records, self._tenure, self._found_state()):
+            self._awake.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RECOVERY_SWEEP_MS / 1000):
+                    await self._awake.wait()
+            return
         await removal.finish(self._records, self._tenure, self._found_state(), self._outbox)
         self._gone = True
-
-    # -- commits ----------------------------------------------------------------------------------------
-
-    def _found_state(self) -> Found[AgentState]:
-        assert self._found is not None
-        return self._found
-
-    def _draft(self) -> Draft:
-        draft = Draft(self._found_state(), self._world, self._outbox)
-        draft.forget = self._forget
-        return draft
-
-    async def _commit_patiently(self, draft: Draft, *, conflicts: bool = True) -> None:
-        """Commit what must not be lost, e.g. a model's reply: a store that is away for a moment is waited for.
-
-        When it stays away the activation ends, for what was decided is neither committed nor acted upon; the
-        turn goes on from its last commit. `conflicts=False`: a Conflict is the caller's to deal with.
-        """
-        draft.seal()
-        reason = ""
-        for attempt in range(COMMIT_ATTEMPTS_MAX):
-            try:
-                return await self._commit_sealed(draft)
-            except (StoreDown, StorageFull, Busy, Conflict) as error:
-                if isinstance(error, Conflict) and not conflicts:
-                    raise
-                reason = error.sentence
-                await asyncio.sleep(COMMIT_RETRY_FIRST_MS * 2**attempt / 1000)
-        log.warning("a step of %s could not be committed and will be tried again: %s", self._id, reason)
-        run = draft.run or self._run
-        if run is not None:
-            self._outbox.stall(run.id, reason)
-        raise ActivationLost(f"a step of '{self._id}' could not be committed: {reason}")
-
-    async def _commit(self, draft: Draft) -> None:
-        """Commit what a caller waits for: the caller is told at once when it cannot be done."""
-        draft.seal()
-        await self._commit_sealed(draft)
-
-    async def _commit_sealed(self, draft: Draft) -> None:
-        version = await self._tenure.commit(draft.batch)
-        self._found = draft.batch.found(STATES.at(self._id), draft.state, version)
-        if draft.window is not None:
-            if len(draft.window) < len(self._window):
-                self._counted = None
-            self._window = draft.window
-        self._window = self._window + draft.messages
-        if draft.run is not None:
-            self._run = draft.run if draft.state.turn is not None else None
-        for run_id, event in draft.events:
-            self._outbox.publish(run_id, event.number, event)

@@ -40,5 +40,5 @@ def check_run(state: AgentState, run: Run) -> None:
 
 def has_room(state: AgentState, run: Run) -> bool:
     """Whether the run's messages still go into the window, with what one step more may add."""
-    assert run.agent_id == state.id
+    assert run.thread_id == state.id
     return len(state.window) + len(run.input) < WINDOW_ENTRIES_MAX

@@ -21,7 +21,7 @@ from kelpie.agent.events import DeltaEvent, FinishedEvent, MessageEvent, RunEven
 from kelpie.agent.journal import EventBody, Finished, MessageRef, finished_event
 from kelpie.agent.state import AGENT_RUNS, RUNS, InputMessage, Run, RunOptions
 from kelpie.errors import CallTimedOut, NotFound, RunStalled, Unavailable
-from kelpie.ids import AgentId, RunId, new_run_id
+from kelpie.ids import AgentId, AnyThreadId, RunId, new_run_id
 from kelpie.limits import EVENTS_PAGE_ROWS, FOLLOW_FAILURES_MAX, FOLLOW_POLL_MS, REQUEST_DEADLINE_MS
 from kelpie.memory.history import History
 from kelpie.storage.records import Records
@@ -48,7 +48,7 @@ class AgentDoor:
         self._history = History(records)
 
     async def send(
-        self, agent_id: AgentId, messages: tuple[InputMessage, ...], options: RunOptions, *, key: str | None
+        self, thread_id: AnyThreadId, messages: tuple[InputMessage, ...], options: RunOptions, *, key: str | None
     ) -> RunId:
         """Accept messages as one run, durably. The same `key` again answers the first run.
 
@@ -62,7 +62,7 @@ class AgentDoor:
             key_hash=None if key is None else inbox.hash_key(key),
             digest="" if key is None else inbox.hash_request(messages, options),
         )
-        accepted = await self._call(agent_id, "turns", body)
+        accepted = await self._call(thread_id, "turns", body)
         assert isinstance(accepted, Accepted)
         return accepted.run_id
 
@@ -136,10 +136,10 @@ class AgentDoor:
         found = await self._records.get_all([RUNS.at(each.value.id) for each in index])
         return [each.value for each in found if each is not None]
 
-    async def cancel(self, agent_id: AgentId, run_ids: Sequence[RunId] | None) -> dict[RunId, str]:
-        """Cancel these runs, or all that are unfinished; the status of each. Returns when it is committed."""
+    async def cancel(self, thread_id: AnyThreadId, run_ids: Sequence[RunId] | None) -> dict[RunId, str]:
+        """Cancel these runs of a thread, or all that are unfinished; the status of each, once it is committed."""
         body = Cancel(run_ids=None if run_ids is None else tuple(run_ids))
-        done = await self._call(agent_id, "control", body)
+        done = await self._call(thread_id, "control", body)
         assert isinstance(done, CancelledRuns)
         named = {run_id: "cancelled" for run_id in done.run_ids}
         for run_id in run_ids or ():
@@ -147,17 +147,17 @@ class AgentDoor:
                 named[run_id] = (await self.get_run(run_id)).status
         return named
 
-    async def reset(self, agent_id: AgentId) -> None:
+    async def reset(self, thread_id: AnyThreadId) -> None:
         """Empty the window down to the system message (history is kept); refused with Busy while a turn runs."""
-        await self._call(agent_id, "control", Reset())
+        await self._call(thread_id, "control", Reset())
 
-    async def delete(self, agent_id: AgentId) -> None:
-        """Cancel what runs and remove the agent with its history. Raises NotFound."""
-        await self._call(agent_id, "control", Delete())
+    async def delete(self, thread_id: AnyThreadId) -> None:
+        """Cancel what runs and remove the conversation, or the agent with all its threads. Raises NotFound."""
+        await self._call(thread_id, "control", Delete())
 
-    async def _call(self, agent_id: AgentId, lane: Lane, body: msgspec.Struct) -> msgspec.Struct:
+    async def _call(self, thread_id: AnyThreadId, lane: Lane, body: msgspec.Struct) -> msgspec.Struct:
         now_ms = int(asyncio.get_running_loop().time() * 1000)
-        call = Call(target=ActorAddress(agent_id), lane=lane, body=body, deadline_ms=now_ms + REQUEST_DEADLINE_MS)
+        call = Call(target=ActorAddress(thread_id), lane=lane, body=body, deadline_ms=now_ms + REQUEST_DEADLINE_MS)
         return await self._router.call(call)
 
     async def _next(self, reading: Subscription, last: int) -> _Page:
@@ -189,7 +189,7 @@ class AgentDoor:
     async def _resolve(self, run: Run, stored: Sequence[StoredEvent]) -> list[MessageEvent | FinishedEvent]:
         bodies = [(event.number, _BODIES.decode(event.body)) for event in stored]
         seqs = [body.seq for _, body in bodies if isinstance(body, MessageRef)]
-        messages = iter(await self._history.get_many(run.agent_id, seqs))
+        messages = iter(await self._history.get_many(run.thread_id, seqs))
         events: list[MessageEvent | FinishedEvent] = []
         for number, body in bodies:
             match body:

@@ -12,7 +12,18 @@ from kelpie.actor.outbox import Outbox
 from kelpie.actor.recovery import begin_work, end_work
 from kelpie.agent.effects import Decision, Finish
 from kelpie.agent.events import FinishedEvent, MessageEvent
-from kelpie.agent.state import RUNS, STATES, AgentState, Run, RunError, Turn, WindowEntry
+from kelpie.agent.state import (
+    AGENT_RUNS,
+    CONVERSATION_RUNS,
+    RUNS,
+    STATES,
+    AgentState,
+    Run,
+    RunError,
+    RunIndex,
+    Turn,
+    WindowEntry,
+)
 from kelpie.ids import MessageId, RunId, new_message_id
 from kelpie.limits import EVENTS_PER_RUN_MAX, TURN_STEPS_MAX, WINDOW_ENTRIES_MAX
 from kelpie.llm.messages import Part, TextPart
@@ -58,6 +69,15 @@ class Draft:
         """Change fields of the state."""
         self.state = msgspec.structs.replace(self.state, **fields)
 
+    def accept(self, run: Run) -> None:
+        """The run is new: it takes its place among the agent's runs and, in a conversation, among those of it."""
+        assert run.thread_id == self.state.id
+        index = RunIndex(id=run.id, created_at_us=run.created_at_us)
+        self.batch.check_absent(RUNS.at(run.id))
+        self.batch.put(AGENT_RUNS.at(run.agent_id, run.created_at_us, run.id), index)
+        if run.conversation_id is not None:
+            self.batch.put(CONVERSATION_RUNS.at(run.conversation_id, run.created_at_us, run.id), index)
+
     def begin(self, run: Run, turn: Turn) -> None:
         """The run begins: its input joins the history, and the agent is brought back until it is finished."""
         assert self.state.turn is None
@@ -99,7 +119,7 @@ class Draft:
         if system is None or first.parts == (TextPart(text=system),):
             return
         shown = msgspec.structs.replace(first, parts=(TextPart(text=system),))
-        self.batch.put(MESSAGES.at(first.agent_id, first.seq), shown)
+        self.batch.put(MESSAGES.at(first.thread_id, first.seq), shown)
         self.window = [shown, *window[1:]]
 
     def drop_queued(self, run: Run, now_us: int, error: RunError | None = None) -> None:
@@ -167,9 +187,11 @@ class Draft:
         sender_id: str | None = None,
         name: str | None = None,
     ) -> StoredMessage:
+        thread = self.state.thread
         message = StoredMessage(
             id=id or new_message_id(self._world.entropy),
-            agent_id=self.state.id,
+            agent_id=thread.agent_id,
+            conversation_id=thread.conversation_id,
             seq=self.state.next_seq,
             kind=kind,
             parts=parts,

@@ -17,11 +17,13 @@ from kelpie.agent.effects import CompactionFailed, Replied, ReplyFailed, Told, W
 from kelpie.agent.events import DeltaEvent
 from kelpie.agent.journal import error_of
 from kelpie.agent.memory_tools import MemoryDesk, MemoryEdit, MemorySession, put_edits, use_memory_tool
-from kelpie.agent.state import AGENTS, AgentSettings, Run, Turn
+from kelpie.agent.settings import read_settings
+from kelpie.agent.state import AgentSettings, Run, Turn
+from kelpie.agent.thread import Thread
 from kelpie.agent.turn import may_compact
 from kelpie.agent.wording import fit_return, tell_returns
 from kelpie.errors import KelpieError, LimitExceeded, ModelUnavailable, NotFound, Refused, WindowOverflow
-from kelpie.ids import AgentId, MessageId, StepId, new_message_id
+from kelpie.ids import MessageId, StepId, new_message_id
 from kelpie.limits import (
     CONTEXT_WINDOW_TOKENS_MAX,
     MESSAGE_BYTES_MAX,
@@ -124,11 +126,11 @@ class Performer:
     # -- the model --------------------------------------------------------------------------------------
 
     async def ask_model(
-        self, agent_id: AgentId, turn: Turn, run: Run, window: Sequence[StoredMessage], counted: Counted | None
+        self, thread: Thread, turn: Turn, run: Run, window: Sequence[StoredMessage], counted: Counted | None
     ) -> Asked:
         """Ask for the reply of the running step, or say why there is none."""
         try:
-            prompt = await self._prepare(agent_id, turn)
+            prompt = await self._prepare(thread, turn)
         except (Refused, ModelUnavailable) as error:
             return Asked(told=_reply_failed(turn, error))
         if may_compact(turn) and self._is_full(prompt, window, counted):
@@ -143,10 +145,10 @@ class Performer:
             fixed_tokens=prompt.fixed,
         )
 
-    async def compact(self, agent_id: AgentId, turn: Turn, window: Sequence[StoredMessage]) -> Summary | Asked:
+    async def compact(self, thread: Thread, turn: Turn, window: Sequence[StoredMessage]) -> Summary | Asked:
         """Summarise what is oldest in the window. Each further attempt within a step keeps half as much."""
         try:
-            prompt = await self._prepare(agent_id, turn)
+            prompt = await self._prepare(thread, turn)
             budget = prompt.budget // 2**turn.compactions
             plan = _plan(prompt, window, budget)
             if plan is None:
@@ -203,8 +205,8 @@ class Performer:
         except NotFound:
             return prompt.info
 
-    async def _prepare(self, agent_id: AgentId, turn: Turn) -> _Prompt:
-        settings = await self._settings(agent_id)
+    async def _prepare(self, thread: Thread, turn: Turn) -> _Prompt:
+        settings = await self._settings(thread)
         blocks = await self._blocks(settings)
         info = await self._models.find(turn.model or settings.model)
         tools = tuple(
@@ -213,7 +215,7 @@ class Performer:
         )
         system = compile_system(settings.system, [found.value for found in blocks])
         _check_system(system)
-        assert settings.id == agent_id
+        assert settings.id == thread.agent_id
         assert len({tool.name for tool in tools}) == len(tools)
         context_tokens = min(settings.context_window_tokens, info.context_tokens)
         return _Prompt(
@@ -269,10 +271,10 @@ class Performer:
         return tool is not None and (self._catalog.is_builtin(tool) or tool.repeatable)
 
     async def run_tool(
-        self, agent_id: AgentId, turn: Turn, call: ToolCallPart, check_may_act: Callable[[], None]
+        self, thread: Thread, turn: Turn, call: ToolCallPart, check_may_act: Callable[[], None]
     ) -> ToolReturnPart:
         """Run an outside tool to its end, its deadline or its refusal. Raises what `check_may_act` does, asked last."""
-        checked = self._check_call(await self._settings(agent_id), turn, call)
+        checked = self._check_call(await self._settings(thread), turn, call)
         if isinstance(checked, ToolReturnPart):
             return checked
         check_may_act()
@@ -286,16 +288,16 @@ class Performer:
             outcome = ToolOutcome(text=error.sentence, ok=False)
         return _result(turn, call, outcome)
 
-    async def use_memory(self, agent_id: AgentId, turn: Turn, call: ToolCallPart) -> MemoryWork:
+    async def use_memory(self, thread: Thread, turn: Turn, call: ToolCallPart) -> MemoryWork:
         """Run a memory tool on the blocks as they are now; nothing is written yet."""
-        settings = await self._settings(agent_id)
+        settings = await self._settings(thread)
         checked = self._check_call(settings, turn, call)
         if isinstance(checked, ToolReturnPart):
             return MemoryWork(result=checked, edits=())
         blocks = await self._blocks(settings)
 
         async def search(query: HistoryQuery) -> HistoryHits:
-            return await self.history.search(agent_id, query)
+            return await self.history.search(thread.id, query)
 
         desk = MemoryDesk(
             blocks={found.value.label: found for found in blocks}, search=search, now_us=self.world.wall.now_us()
@@ -343,11 +345,8 @@ class Performer:
 
     # -- reading ----------------------------------------------------------------------------------------
 
-    async def _settings(self, agent_id: AgentId) -> AgentSettings:
-        found = await self.records.get(AGENTS.at(agent_id))
-        if found is None:
-            raise NotFound(f"Agent with id '{agent_id}' not found", id=agent_id)
-        return found.value
+    async def _settings(self, thread: Thread) -> AgentSettings:
+        return await read_settings(self.records, thread)
 
     async def _blocks(self, settings: AgentSettings) -> list[Found[Block]]:
         found = await self.records.get_all([BLOCKS.at(ref.id) for ref in settings.blocks])

@@ -1,7 +1,8 @@
-"""Removing an agent: first it is gone for everybody, in one commit; then its rows go, in bounded commits.
+"""Removing an agent or a conversation: in one commit it is gone for everybody; then its rows go, in bounded commits.
 
-After the first commit nothing can find the agent, and a crash in the middle is taken up again by recovery,
-because the first commit also leaves the mark of unfinished work.
+After the first commit nothing can find it, and a crash in the middle is taken up again by recovery, because the first
+commit also leaves the mark of unfinished work. An agent goes last: each of its conversations is an actor of its own,
+maybe on another node, so it is marked as having unfinished work, is woken, finds its agent gone, and removes itself.
 """
 
 from kelpie.actor.call import ActorAddress
@@ -11,56 +12,120 @@ from kelpie.actor.recovery import begin_work, end_work
 from kelpie.actor.tenure import Tenure
 from kelpie.agent import inbox
 from kelpie.agent.journal import Draft
-from kelpie.agent.state import AGENT_RUNS, AGENTS, AGENTS_BY_TIME, RUNS, STATES, AgentState
+from kelpie.agent.state import (
+    AGENT_RUNS,
+    AGENT_THREADS,
+    AGENTS,
+    AGENTS_BY_TIME,
+    CONVERSATION_RUNS,
+    CONVERSATIONS,
+    RUNS,
+    STATES,
+    AgentState,
+    RunIndex,
+)
+from kelpie.agent.thread import Thread
+from kelpie.memory import history
 from kelpie.memory.blocks import BLOCK_LINKS
-from kelpie.memory.history import delete_all
 from kelpie.storage.records import Batch, Found, Records
 
 RUNS_PER_COMMIT = 100
+MESSAGES_PER_COMMIT = 200
+THREADS_WOKEN_AT_ONCE = 100
 
 
 async def begin(records: Records, draft: Draft) -> None:
-    """Make the agent invisible: settings, index and links go; what ran and waited is forgotten."""
-    agent_id = draft.state.id
-    settings = await records.get(AGENTS.at(agent_id))
-    if settings is not None:
-        draft.batch.check(settings)
-        draft.batch.delete(AGENTS.at(agent_id))
-        draft.batch.delete(AGENTS_BY_TIME.at(settings.value.created_at_us, agent_id))
-        for ref in settings.value.blocks:
-            draft.batch.delete(BLOCK_LINKS.at(ref.id, agent_id))
-    begin_work(draft.batch, ActorAddress(agent_id))
+    """Make it invisible: settings, index and links go; what ran and waited is forgotten."""
+    thread = draft.state.thread
+    if thread.conversation_id is None:
+        await _hide_agent(records, draft.batch, thread)
+    else:
+        draft.batch.delete(CONVERSATIONS.at(thread.conversation_id))
+    begin_work(draft.batch, ActorAddress(thread.id))
     draft.change(deleting=True, turn=None, queue=())
+
+
+async def is_left_alone(records: Records, state: AgentState) -> bool:
+    """Whether this is a conversation whose agent is gone."""
+    return state.agent_id is not None and await records.get(AGENTS.at(state.agent_id)) is None
+
+
+async def send_off(records: Records, tenure: Tenure, found: Found[AgentState]) -> bool:
+    """Have the conversations of an agent that is gone woken; whether any are left.
+
+    The mark is set again for as long as they are there: one that was at work has cleared it with its last step.
+    """
+    assert found.value.deleting
+    left = await records.scan(AGENT_THREADS, found.value.id, limit=THREADS_WOKEN_AT_ONCE)
+    if left:
+        batch = Batch()
+        batch.check(found)
+        for each in left:
+            begin_work(batch, ActorAddress(each.value.id))
+        await tenure.commit(batch)
+    return bool(left)
 
 
 async def finish(records: Records, tenure: Tenure, found: Found[AgentState], outbox: Outbox) -> None:
     """Remove the rows. The last commit takes the state and the owner row with it."""
-    agent_id = found.value.id
+    thread = found.value.thread
     assert found.value.deleting
     assert found.value.turn is None and not found.value.queue
-    while True:
-        runs = await records.scan(AGENT_RUNS, agent_id, limit=RUNS_PER_COMMIT)
-        if not runs:
-            break
+    while runs := await _some_runs(records, thread):
         batch = Batch()
         batch.check(found)
         for run in runs:
-            outbox.delete(batch, run.value.id)
-            batch.delete(RUNS.at(run.value.id))
-            batch.delete(AGENT_RUNS.at(agent_id, run.value.created_at_us, run.value.id))
+            outbox.delete(batch, run.id)
+            batch.delete(RUNS.at(run.id))
+            batch.delete(AGENT_RUNS.at(thread.agent_id, run.created_at_us, run.id))
+            if thread.conversation_id is not None:
+                batch.delete(CONVERSATION_RUNS.at(thread.conversation_id, run.created_at_us, run.id))
         await tenure.commit(batch)
     batch = Batch()
     batch.check(found)
-    delete_all(batch, agent_id)
+    while await _take_messages(records, thread, batch):
+        await tenure.commit(batch)
+        batch = Batch()
+        batch.check(found)
     inbox.forget_all(batch, found.value)
-    batch.delete(STATES.at(agent_id))
-    batch.delete(OWNERS.at(agent_id))
-    end_work(batch, ActorAddress(agent_id))
+    batch.delete(STATES.at(thread.id))
+    batch.delete(OWNERS.at(thread.id))
+    if thread.conversation_id is not None:
+        batch.delete(AGENT_THREADS.at(thread.agent_id, thread.conversation_id))
+    end_work(batch, ActorAddress(thread.id))
     await tenure.commit(batch)
 
 
 async def disown(tenure: Tenure) -> None:
-    """Of an agent whose removal elsewhere ended between our look and our claim not even the claim stays."""
+    """Of a thread whose removal elsewhere ended between our look and our claim not even the claim stays."""
     batch = Batch()
     batch.delete(OWNERS.at(tenure.address))
     await tenure.commit(batch)
+
+
+async def _hide_agent(records: Records, batch: Batch, thread: Thread) -> None:
+    settings = await records.get(AGENTS.at(thread.agent_id))
+    if settings is None:
+        return
+    batch.check(settings)
+    batch.delete(AGENTS.at(thread.agent_id))
+    batch.delete(AGENTS_BY_TIME.at(settings.value.created_at_us, thread.agent_id))
+    for ref in settings.value.blocks:
+        batch.delete(BLOCK_LINKS.at(ref.id, thread.agent_id))
+
+
+async def _take_messages(records: Records, thread: Thread, batch: Batch) -> bool:
+    """Have the commit remove a page of the history; whether there may be more."""
+    messages = await records.scan(history.MESSAGES, thread.id, limit=MESSAGES_PER_COMMIT)
+    for message in messages:
+        history.delete(batch, message.value)
+    return len(messages) == MESSAGES_PER_COMMIT
+
+
+async def _some_runs(records: Records, thread: Thread) -> list[RunIndex]:
+    """A page of the thread's runs; of an agent's default thread, whose conversations are gone by then, all are its."""
+    if thread.conversation_id is None:
+        found = await records.scan(AGENT_RUNS, thread.agent_id, limit=RUNS_PER_COMMIT)
+    else:
+        found = await records.scan(CONVERSATION_RUNS, thread.conversation_id, limit=RUNS_PER_COMMIT)
+    return [each.value for each in found]

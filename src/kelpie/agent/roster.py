@@ -29,7 +29,7 @@ from kelpie.agent.state import (
     WindowEntry,
 )
 from kelpie.errors import AlreadyExists, Conflict, InvalidInput, LimitExceeded, NotFound
-from kelpie.ids import AgentId, BlockId, ToolId, new_agent_id, new_message_id
+from kelpie.ids import AgentId, BlockId, ThreadId, ToolId, new_agent_id, new_message_id
 from kelpie.limits import BLOCKS_PER_AGENT_MAX, CONTEXT_WINDOW_TOKENS_MAX, EDIT_ATTEMPTS_MAX
 from kelpie.llm.messages import TextPart
 from kelpie.llm.model import ModelInfo, Models
@@ -290,7 +290,7 @@ class Roster:
         for message in messages:
             append(batch, message)
         window = tuple(WindowEntry(id=message.id, seq=message.seq) for message in messages)
-        state = AgentState(id=agent_id, version=1, next_seq=len(messages), window=window)
+        state = AgentState(id=ThreadId(agent_id), version=1, next_seq=len(messages), window=window)
         assert [entry.seq for entry in window] == list(range(state.next_seq))
         assert messages[0].kind == "system", "a window begins with the system message"
         batch.check_absent(AGENTS.at(agent_id))

@@ -1,4 +1,4 @@
-"""What an agent is: settings that people write, and state that only its owner writes.
+"""What an agent is: settings that people write, and state of its threads that only their owners write.
 
 The two are separate records. Settings change through the API with optimistic checks and are read afresh at
 every step; state changes only through the activation that owns the agent, fenced by its epoch. So an edit
@@ -9,9 +9,11 @@ from typing import Literal
 
 from msgspec import Raw, Struct
 
-from kelpie.ids import AgentId, BlockId, MessageId, RunId, StepId, ToolId
+from kelpie.agent.thread import Thread
+from kelpie.ids import AgentId, BlockId, ConversationId, MessageId, RunId, StepId, ThreadId, ToolId
 from kelpie.limits import COMPACTION_KEEP_PERCENT, CONTEXT_WINDOW_TOKENS_DEFAULT, TURN_STEPS_DEFAULT
 from kelpie.llm.messages import Part, Sampling, ToolCallPart, ToolReturnPart, Usage
+from kelpie.storage.collection import Listed
 from kelpie.storage.records import Space
 
 NO_JSON = Raw(b"null")  # not None: a decoder takes no union of raw JSON with anything
@@ -94,6 +96,7 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="form
 
     id: RunId
     agent_id: AgentId
+    conversation_id: ConversationId | None = None  # None: the agent's default thread
     status: RunStatus
     input: tuple[InputMessage, ...]
     options: RunOptions = RunOptions()
@@ -105,6 +108,11 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="form
     context_tokens: int | None = None  # of the last step
     steps: int = 0
     events: int = 0  # how many events the run has; the last one's number
+
+    @property
+    def thread_id(self) -> ThreadId:
+        """In which thread it runs."""
+        return ThreadId(self.conversation_id or self.agent_id)
 
 
 class WindowEntry(Struct, frozen=True, array_like=True):
@@ -140,19 +148,27 @@ class Turn(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class AgentState(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="form", tag=1):
-    """What the agent's owner knows. `version` grows by one with every commit."""
+    """What the owner of one of an agent's threads knows. `version` grows by one with every commit."""
 
-    id: AgentId
+    id: ThreadId
+    agent_id: AgentId | None = None  # of a conversation; None: this is the agent's default thread
     version: int
     next_seq: int
     window: tuple[WindowEntry, ...]  # the first is the system message
     turn: Turn | None = None
     queue: tuple[RunId, ...] = ()  # accepted runs that wait, in order
-    deleting: bool = False  # the agent is gone for everybody; its rows are being removed
+    deleting: bool = False  # the thread is gone for everybody; its rows are being removed
     sweep_due_ms: int | None = None  # when the reminder fires that sweeps old inbox entries
     last_run_at_us: int | None = None
     last_run_ms: int | None = None
     last_stop_reason: StopReason | None = None
+
+    @property
+    def thread(self) -> Thread:
+        """Which thread this is."""
+        if self.agent_id is None:
+            return Thread(agent_id=AgentId(self.id))
+        return Thread(agent_id=self.agent_id, conversation_id=ConversationId(self.id))
 
 
 class AgentIndex(Struct, frozen=True, kw_only=True, tag_field="form", tag=1):
@@ -161,8 +177,34 @@ class AgentIndex(Struct, frozen=True, kw_only=True, tag_field="form", tag=1):
     id: AgentId
 
 
+class Conversation(Listed, frozen=True, kw_only=True, omit_defaults=True, tag_field="form", tag=1):
+    """What people decide about one conversation; everything else is as the agent's settings have it."""
+
+    agent_id: AgentId
+    summary: str | None = None  # what people call it
+    model: str | None = None  # instead of the agent's
+    sampling: Sampling | None = None  # instead of the agent's
+    blocks: tuple[BlockRef, ...] = ()  # in the place of the agent's blocks of these labels
+    archived: bool = False
+    hidden: bool | None = None
+    wire: Raw = NO_JSON  # wire fields that the core has no use for, kept so that they can be given back
+    last_message_at_us: int | None = None
+    updated_at_us: int
+
+    @property
+    def thread(self) -> Thread:
+        """Which thread this is."""
+        return Thread(agent_id=self.agent_id, conversation_id=ConversationId(self.id))
+
+
+class ThreadIndex(Struct, frozen=True, kw_only=True, tag_field="form", tag=1):
+    """That the agent has a conversation, until the last row of it is gone."""
+
+    id: ConversationId
+
+
 class RunIndex(Struct, frozen=True, kw_only=True, tag_field="form", tag=1):
-    """A run of an agent, in the order of acceptance."""
+    """A run of an agent, or of one of its conversations, in the order of acceptance."""
 
     id: RunId
     created_at_us: int
@@ -184,9 +226,12 @@ class InboxIndex(Struct, frozen=True, kw_only=True, tag_field="form", tag=1):
 
 
 AGENTS = Space("agent", AgentSettings, large=True)  # at(agent_id)
-STATES = Space("agent_state", AgentState, large=True)  # at(agent_id)
+STATES = Space("agent_state", AgentState, large=True)  # at(thread_id)
+CONVERSATIONS = Space("conversation", Conversation, large=True)  # at(conversation_id)
+AGENT_THREADS = Space("agent_thread", ThreadIndex)  # at(agent_id, conversation_id)
 AGENTS_BY_TIME = Space("agent_by_time", AgentIndex)  # at(created_at_us, agent_id)
 RUNS = Space("run", Run, large=True)  # at(run_id)
 AGENT_RUNS = Space("agent_run", RunIndex)  # at(agent_id, created_at_us, run_id)
-INBOX = Space("inbox", InboxEntry)  # at(agent_id, sha256 of the key)
-INBOX_BY_TIME = Space("inbox_by_time", InboxIndex)  # at(agent_id, at_ms, sha256 of the key)
+CONVERSATION_RUNS = Space("conversation_run", RunIndex)  # at(conversation_id, created_at_us, run_id)
+INBOX = Space("inbox", InboxEntry)  # at(thread_id, sha256 of the key)
+INBOX_BY_TIME = Space("inbox_by_time", InboxIndex)  # at(thread_id, at_ms, sha256 of the key)

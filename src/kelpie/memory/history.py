@@ -1,4 +1,4 @@
-"""The message history of an agent: every message ever, in order, immutable.
+"""The message history of a thread: every message ever, in order, immutable.
 
 The window and the model's search read from it; compaction takes messages out of the window, never out of here.
 """
@@ -9,7 +9,7 @@ from typing import Literal
 from msgspec import Struct
 
 from kelpie.errors import NotFound
-from kelpie.ids import AgentId, MessageId, RunId, StepId
+from kelpie.ids import AgentId, AnyThreadId, ConversationId, MessageId, RunId, StepId, ThreadId
 from kelpie.limits import GET_KEYS_MAX, HISTORY_HITS_MAX, HISTORY_SEARCHED_MAX, PAGE_ROWS_MAX
 from kelpie.llm.messages import Part, ReasoningPart, TextPart, ToolCallPart, ToolReturnPart
 from kelpie.storage.records import Batch, Records, Space
@@ -19,10 +19,14 @@ MessageKind = Literal["system", "user", "assistant", "tool", "summary"]
 
 
 class StoredMessage(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="form", tag=1):
-    """One message as it happened. `seq` is its place in the agent's history, counted from 0 without gaps."""
+    """One message as it happened. `seq` is its place in the thread's history, counted from 0 without gaps.
+
+    A fork of the thread has a copy under the same id, at a place of its own.
+    """
 
     id: MessageId
     agent_id: AgentId
+    conversation_id: ConversationId | None = None  # None: the agent's default thread
     seq: int
     kind: MessageKind
     parts: tuple[Part, ...]
@@ -33,11 +37,18 @@ class StoredMessage(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     sender_id: str | None = None
     name: str | None = None
 
+    @property
+    def thread_id(self) -> ThreadId:
+        """In whose history it stands."""
+        return ThreadId(self.conversation_id or self.agent_id)
+
 
 class MessagePlace(Struct, frozen=True, kw_only=True, tag_field="form", tag=1):
-    """Where in the history a message id stands."""
+    """Where a message id stands in the history of a thread."""
 
+    thread_id: ThreadId
     seq: int
+    created_at_us: int
 
 
 class HistoryQuery(Struct, frozen=True, kw_only=True):
@@ -63,8 +74,10 @@ class HistoryHits(Struct, frozen=True, kw_only=True):
     complete: bool
 
 
-MESSAGES = Space("message", StoredMessage, large=True)  # at(agent_id, seq)
-MESSAGE_PLACES = Space("message_place", MessagePlace)  # at(agent_id, message_id)
+MESSAGES = Space("message", StoredMessage, large=True)  # at(thread_id, seq)
+MESSAGE_PLACES = Space("message_place", MessagePlace)  # at(message_id, thread_id)
+MESSAGES_BY_TIME = Space("message_by_time", MessagePlace)  # at(created_at_us, message_id, thread_id)
+AGENT_MESSAGES = Space("agent_message", MessagePlace)  # at(agent_id, created_at_us, message_id, thread_id)
 
 
 class History:
@@ -73,34 +86,34 @@ class History:
     def __init__(self, records: Records) -> None:
         self._records = records
 
-    async def place(self, agent_id: AgentId, message_id: MessageId) -> int:
+    async def place(self, thread_id: AnyThreadId, message_id: MessageId) -> int:
         """The seq of a message. Raises NotFound."""
-        found = await self._records.get(MESSAGE_PLACES.at(agent_id, message_id))
+        found = await self._records.get(MESSAGE_PLACES.at(message_id, thread_id))
         if found is None:
             raise NotFound(f"Message with id '{message_id}' not found", message_id=message_id)
         return found.value.seq
 
-    async def get_many(self, agent_id: AgentId, seqs: Sequence[int]) -> list[StoredMessage]:
-        """The messages at these places, in this order. Raises NotFound if one is missing: the agent was removed."""
+    async def get_many(self, thread_id: AnyThreadId, seqs: Sequence[int]) -> list[StoredMessage]:
+        """The messages at these places, in this order. Raises NotFound if one is missing: the thread was removed."""
         messages: list[StoredMessage] = []
         for start in range(0, len(seqs), GET_KEYS_MAX):  # several snapshots of what never changes
             some = seqs[start : start + GET_KEYS_MAX]
-            founds = await self._records.get_all([MESSAGES.at(agent_id, seq) for seq in some])
+            founds = await self._records.get_all([MESSAGES.at(thread_id, seq) for seq in some])
             for seq, found in zip(some, founds, strict=True):
                 if found is None:
-                    raise NotFound(f"Message {seq} of agent '{agent_id}' not found", agent_id=agent_id)
+                    raise NotFound(f"Message {seq} of '{thread_id}' not found", thread_id=thread_id)
                 assert found.value.seq == seq
                 messages.append(found.value)
         return messages
 
-    async def search(self, agent_id: AgentId, query: HistoryQuery) -> HistoryHits:
+    async def search(self, thread_id: AnyThreadId, query: HistoryQuery) -> HistoryHits:
         """Look through the newest HISTORY_SEARCHED_MAX messages; the answer says whether there were more."""
         assert 0 < query.limit <= HISTORY_HITS_MAX
         words = tuple(query.text.casefold().split())
         hits: list[StoredMessage] = []
         searched, before = 0, None
         while searched < HISTORY_SEARCHED_MAX:
-            messages = await self.list(agent_id, before_seq=before, limit=MESSAGES_READ_AT_ONCE, newest_first=True)
+            messages = await self.list(thread_id, before_seq=before, limit=MESSAGES_READ_AT_ONCE, newest_first=True)
             assert before is None or not messages or messages[0].seq < before, "ends: each page is older"
             for message in messages:
                 searched += 1
@@ -117,7 +130,7 @@ class History:
 
     async def list(
         self,
-        agent_id: AgentId,
+        thread_id: AnyThreadId,
         *,
         after_seq: int | None = None,
         before_seq: int | None = None,
@@ -127,22 +140,29 @@ class History:
         """Messages with after_seq < seq < before_seq: the oldest `limit`, or the newest, newest first."""
         assert 0 < limit <= PAGE_ROWS_MAX
         founds = await self._records.scan(
-            MESSAGES, agent_id, after=after_seq, before=before_seq, limit=limit, reverse=newest_first
+            MESSAGES, thread_id, after=after_seq, before=before_seq, limit=limit, reverse=newest_first
         )
         return [found.value for found in founds]
 
 
 def append(batch: Batch, message: StoredMessage) -> None:
-    """Add a message at its place, which the owner of the agent counts. Raises LimitExceeded when it is too large."""
+    """Add a message at its place, which the owner of the thread counts. Raises LimitExceeded when it is too large."""
     assert message.seq >= 0
-    batch.put_new(MESSAGES.at(message.agent_id, message.seq), message)
-    batch.put(MESSAGE_PLACES.at(message.agent_id, message.id), MessagePlace(seq=message.seq))
+    thread_id, at_us = message.thread_id, message.created_at_us
+    place = MessagePlace(thread_id=thread_id, seq=message.seq, created_at_us=at_us)
+    batch.put_new(MESSAGES.at(thread_id, message.seq), message)
+    batch.put(MESSAGE_PLACES.at(message.id, thread_id), place)
+    batch.put(MESSAGES_BY_TIME.at(at_us, message.id, thread_id), place)
+    batch.put(AGENT_MESSAGES.at(message.agent_id, at_us, message.id, thread_id), place)
 
 
-def delete_all(batch: Batch, agent_id: AgentId) -> None:
-    """Remove the whole history of an agent."""
-    batch.delete_below(MESSAGES, agent_id)
-    batch.delete_below(MESSAGE_PLACES, agent_id)
+def delete(batch: Batch, message: StoredMessage) -> None:
+    """Remove a message from its thread; copies of it in other threads stay."""
+    thread_id, at_us = message.thread_id, message.created_at_us
+    batch.delete(MESSAGES.at(thread_id, message.seq))
+    batch.delete(MESSAGE_PLACES.at(message.id, thread_id))
+    batch.delete(MESSAGES_BY_TIME.at(at_us, message.id, thread_id))
+    batch.delete(AGENT_MESSAGES.at(message.agent_id, at_us, message.id, thread_id))
 
 
 def part_text(part: Part) -> str:

@@ -4,18 +4,18 @@ import asyncio
 
 import msgspec
 
-from kelpie.agent.actor import AgentActor
+from kelpie.agent.owner import ThreadOwner
 from kelpie.agent.state import STATES
 from kelpie.errors import StoreDown, Unavailable
 from kelpie.storage.records import Found
 from kelpie_sim.canaries.plant import Canary, replaced
 
-load = AgentActor.load
+load = ThreadOwner.load
 ATTEMPTS_MAX = 20
 
 
-async def load_or_forget(self: AgentActor) -> None:
-    """As AgentActor.load, but a read that fails is taken for an empty window."""
+async def load_or_forget(self: ThreadOwner) -> None:
+    """As ThreadOwner.load, but a read that fails is taken for an empty window."""
     try:
         await load(self)
     except Unavailable:
@@ -27,7 +27,7 @@ async def load_or_forget(self: AgentActor) -> None:
         raise StoreDown("even the canary cannot read") from None
 
 
-async def forget(self: AgentActor) -> None:
+async def forget(self: ThreadOwner) -> None:
     """The state as it is, without its window."""
     found = await self._records.get(STATES.at(self._id))
     assert found is not None
@@ -43,5 +43,5 @@ CANARY = Canary(
     breaks="a failed load fails the activation",
     workload="compaction",
     checkers=("no_lost_turn",),
-    plants=(replaced(AgentActor, "load", load_or_forget),),
+    plants=(replaced(ThreadOwner, "load", load_or_forget),),
 )

@@ -2,15 +2,15 @@
 
 import msgspec
 
-from kelpie.agent.actor import AgentActor
+from kelpie.agent.owner import ThreadOwner
 from kelpie.storage.records import Found
 from kelpie_sim.canaries.plant import Canary, replaced
 
-load = AgentActor.load
+load = ThreadOwner.load
 
 
-async def load_without_queue(self: AgentActor) -> None:
-    """As AgentActor.load, but nothing waits."""
+async def load_without_queue(self: ThreadOwner) -> None:
+    """As ThreadOwner.load, but nothing waits."""
     await load(self)
     found = self._found
     assert found is not None
@@ -22,5 +22,5 @@ CANARY = Canary(
     breaks="every accepted message is served",
     workload="conversations",
     checkers=("liveness", "no_lost_turn"),
-    plants=(replaced(AgentActor, "load", load_without_queue),),
+    plants=(replaced(ThreadOwner, "load", load_without_queue),),
 )

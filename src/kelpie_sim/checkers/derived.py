@@ -3,10 +3,21 @@
 from kelpie.actor.directory import OWNERS
 from kelpie.actor.outbox import EVENTS
 from kelpie.actor.recovery import REMINDERS, UNFINISHED
-from kelpie.agent.state import AGENT_RUNS, AGENTS, AGENTS_BY_TIME, INBOX, INBOX_BY_TIME, RUNS, STATES
+from kelpie.agent.state import (
+    AGENT_RUNS,
+    AGENT_THREADS,
+    AGENTS,
+    AGENTS_BY_TIME,
+    CONVERSATION_RUNS,
+    CONVERSATIONS,
+    INBOX,
+    INBOX_BY_TIME,
+    RUNS,
+    STATES,
+)
 from kelpie.cluster.lease import LEASES
 from kelpie.memory.blocks import BLOCK_LINKS, BLOCKS, BLOCKS_BY_TIME
-from kelpie.memory.history import MESSAGE_PLACES, MESSAGES
+from kelpie.memory.history import AGENT_MESSAGES, MESSAGE_PLACES, MESSAGES, MESSAGES_BY_TIME
 from kelpie_sim.checkers.rows import Parts, Rows
 from kelpie_sim.watch import Watch
 
@@ -14,7 +25,8 @@ NAME = "derived"
 SPACES = tuple(
     space.name
     for space in (
-        AGENTS, AGENTS_BY_TIME, STATES, RUNS, AGENT_RUNS, EVENTS, INBOX, INBOX_BY_TIME, MESSAGES, MESSAGE_PLACES,
+        AGENTS, AGENTS_BY_TIME, CONVERSATIONS, AGENT_THREADS, STATES, RUNS, AGENT_RUNS, CONVERSATION_RUNS, EVENTS,
+        INBOX, INBOX_BY_TIME, MESSAGES, MESSAGE_PLACES, MESSAGES_BY_TIME, AGENT_MESSAGES,
         BLOCKS, BLOCKS_BY_TIME, BLOCK_LINKS, OWNERS, LEASES, UNFINISHED, REMINDERS,
     )
 )  # fmt: skip
@@ -25,8 +37,13 @@ def check_derived(rows: Rows, watch: Watch) -> None:
     for key in rows.unknown(SPACES):
         watch.blame(NAME, f"the row {key!r} belongs to nothing")
     agents, states = rows.space(AGENTS), rows.space(STATES)
-    _same(watch, "states", set(states), set(agents))
-    _same(watch, "owners without an agent", {key for key in rows.space(OWNERS) if key not in states}, set())
+    conversations = rows.space(CONVERSATIONS)
+    _same(watch, "states", set(states), set(agents) | set(conversations))
+    talks = {(each.agent_id, each.id) for each in conversations.values()}
+    _same(watch, AGENT_THREADS.name, set(rows.space(AGENT_THREADS)), talks)
+    for agent_id, conversation_id in sorted(talks):
+        watch.expect((agent_id,) in agents, NAME, f"{conversation_id} belongs to {agent_id}, which is gone")
+    _same(watch, "owners without a thread", {key for key in rows.space(OWNERS) if key not in states}, set())
     _same(watch, "unfinished work", set(rows.space(UNFINISHED)), set())
     built = {(_number(agent.created_at_us), agent.id) for agent in agents.values()}
     _same(watch, AGENTS_BY_TIME.name, set(rows.space(AGENTS_BY_TIME)), built)
@@ -55,6 +72,12 @@ def _check_runs(rows: Rows, watch: Watch) -> None:
     runs, agents = rows.space(RUNS), rows.space(AGENTS)
     built = {(run.agent_id, _number(run.created_at_us), run.id) for run in runs.values()}
     _same(watch, AGENT_RUNS.name, set(rows.space(AGENT_RUNS)), built)
+    talked = {
+        (run.conversation_id, _number(run.created_at_us), run.id)
+        for run in runs.values()
+        if run.conversation_id is not None
+    }
+    _same(watch, CONVERSATION_RUNS.name, set(rows.space(CONVERSATION_RUNS)), talked)
     for run in runs.values():
         watch.expect((run.agent_id,) in agents, NAME, f"{run.id} is a run of {run.agent_id}, which is gone")
     left = {parts[0] for parts in rows.space(EVENTS) if (parts[0],) not in runs}
@@ -67,24 +90,30 @@ def _check_runs(rows: Rows, watch: Watch) -> None:
 def _check_histories(rows: Rows, watch: Watch) -> None:
     messages, states = rows.space(MESSAGES), rows.space(STATES)
     places = {parts: place.seq for parts, place in rows.space(MESSAGE_PLACES).items()}
-    built = {(message.agent_id, message.id): message.seq for message in messages.values()}
+    built = {(message.id, message.thread_id): message.seq for message in messages.values()}
     _same(watch, MESSAGE_PLACES.name, set(places.items()), set(built.items()))
-    seqs: dict[str, list[int]] = {agent_id: [] for (agent_id,) in states}
+    for space, owner in ((MESSAGES_BY_TIME, False), (AGENT_MESSAGES, True)):
+        times = {
+            (*([each.agent_id] if owner else []), _number(each.created_at_us), each.id, each.thread_id)
+            for each in messages.values()
+        }
+        _same(watch, space.name, set(rows.space(space)), times)
+    seqs: dict[str, list[int]] = {thread_id: [] for (thread_id,) in states}
     for message in messages.values():
-        seqs.setdefault(message.agent_id, []).append(message.seq)
-    for agent_id, found in seqs.items():
-        state = states.get((agent_id,))
+        seqs.setdefault(message.thread_id, []).append(message.seq)
+    for thread_id, found in seqs.items():
+        state = states.get((thread_id,))
         expected = [] if state is None else list(range(state.next_seq))
-        watch.expect(found == expected, NAME, f"{agent_id} has the messages {found}, not {expected}")
-    for (agent_id,), state in states.items():
+        watch.expect(found == expected, NAME, f"{thread_id} has the messages {found}, not {expected}")
+    for (thread_id,), state in states.items():
         for entry in state.window:
-            known = places.get((agent_id, entry.id))
-            watch.expect(known == entry.seq, NAME, f"the window of {agent_id} names {entry}, which stands at {known}")
+            known = places.get((entry.id, thread_id))
+            watch.expect(known == entry.seq, NAME, f"the window of {thread_id} names {entry}, which stands at {known}")
 
 
 def _check_inboxes(rows: Rows, watch: Watch) -> None:
     inbox, runs = rows.space(INBOX), rows.space(RUNS)
-    built = {(agent_id, _number(entry.at_ms), key) for (agent_id, key), entry in inbox.items()}
+    built = {(thread_id, _number(entry.at_ms), key) for (thread_id, key), entry in inbox.items()}
     _same(watch, INBOX_BY_TIME.name, set(rows.space(INBOX_BY_TIME)), built)
     for (_, key), entry in inbox.items():
         watch.expect((entry.run_id,) in runs, NAME, f"the key {key} names {entry.run_id}, which is gone")
@@ -94,8 +123,8 @@ def _check_inboxes(rows: Rows, watch: Watch) -> None:
         if state.sweep_due_ms is not None
     }
     _same(watch, REMINDERS.name, set(rows.space(REMINDERS)), armed)
-    for agent_id in dict.fromkeys(agent_id for agent_id, _ in inbox):
-        watch.expect(any(agent_id == each[1] for each in armed), NAME, f"nobody sweeps the inbox of {agent_id}")
+    for thread_id in dict.fromkeys(thread_id for thread_id, _ in inbox):
+        watch.expect(any(thread_id == each[1] for each in armed), NAME, f"nobody sweeps the inbox of {thread_id}")
 
 
 def _same(watch: Watch, what: str, found: set[Parts] | set[str] | set, built: set) -> None:

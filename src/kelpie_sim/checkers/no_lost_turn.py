@@ -18,12 +18,12 @@ def check_turns(rows: Rows, ledger: Ledger, tools: SimTools, watch: Watch) -> No
     runs = {run_id: run for (run_id,), run in rows.space(RUNS).items()}
     histories: dict[str, list[StoredMessage]] = {}
     for message in rows.space(MESSAGES).values():
-        histories.setdefault(message.agent_id, []).append(message)
+        histories.setdefault(message.thread_id, []).append(message)
     for sent in ledger.sent:
-        _check_sent(sent, runs, histories.get(sent.agent_id, []), ledger, watch)
+        _check_sent(sent, runs, histories.get(sent.thread_id, []), ledger, watch)
     _check_order(ledger, histories, watch)
-    for agent_id, history in histories.items():
-        _check_steps(agent_id, history, watch)
+    for thread_id, history in histories.items():
+        _check_steps(thread_id, history, watch)
     for execution in tools.repeated():
         watch.blame(NAME, f"{execution.tool} was run again under the key {execution.key}")
 
@@ -36,7 +36,7 @@ def _check_sent(sent: Sent, runs: dict[str, Run], history: list[StoredMessage], 
     times = _times_said(sent, history)
     if sent.undone:
         watch.expect(times == 0, NAME, f"{sent.marker} was answered {sent.undone} and was accepted all the same")
-    watch.expect(times <= 1, NAME, f"{sent.marker} stands {times} times in the history of {sent.agent_id}")
+    watch.expect(times <= 1, NAME, f"{sent.marker} stands {times} times in the history of {sent.thread_id}")
     if sent.acked_s is None:
         return
     run = runs.get(sent.run_ids[0])
@@ -60,7 +60,7 @@ def _marker_in(message: StoredMessage) -> str:
 
 
 def _check_order(ledger: Ledger, histories: dict[str, list[StoredMessage]], watch: Watch) -> None:
-    """Of one client to one agent: what was accepted before the next was sent stands before it."""
+    """Of one client to one thread: what was accepted before the next was sent stands before it."""
     seqs: dict[str, int] = {}
     for history in histories.values():
         for message in history:
@@ -68,30 +68,30 @@ def _check_order(ledger: Ledger, histories: dict[str, list[StoredMessage]], watc
                 seqs.setdefault(_marker_in(message), message.seq)
     last: dict[tuple[str, str], Sent] = {}
     for sent in ledger.sent:
-        before = last.get((sent.client, sent.agent_id))
+        before = last.get((sent.client, sent.thread_id))
         if sent.marker not in seqs:
             continue
         if before is not None and before.acked_s is not None and before.acked_s < sent.begun_s:
             after = seqs[before.marker] < seqs[sent.marker]
             watch.expect(after, NAME, f"{before.marker} was accepted before {sent.marker} and served after it")
-        last[sent.client, sent.agent_id] = sent
+        last[sent.client, sent.thread_id] = sent
 
 
-def _check_steps(agent_id: str, history: list[StoredMessage], watch: Watch) -> None:
+def _check_steps(thread_id: str, history: list[StoredMessage], watch: Watch) -> None:
     """One reply for each step, and one result for each of its calls, behind it; turns do not mingle."""
     replies = Counter(message.step_id for message in history if message.kind == "assistant")
     for step_id, count in replies.items():
-        watch.expect(count == 1, NAME, f"{count} replies of {step_id} are in the history of {agent_id}")
+        watch.expect(count == 1, NAME, f"{count} replies of {step_id} are in the history of {thread_id}")
     served = [message.run_id for message in history if message.run_id is not None]
     turns = [run_id for at, run_id in enumerate(served) if at == 0 or served[at - 1] != run_id]
     for run_id, count in Counter(turns).items():
-        watch.expect(count == 1, NAME, f"the messages of {run_id} are mingled with those of other runs of {agent_id}")
+        watch.expect(count == 1, NAME, f"the messages of {run_id} are mingled with those of other runs of {thread_id}")
     open_calls: list[str] = []
     for message in history:
         if message.kind == "summary":
             continue
         returned = [part.call_id for part in message.parts if isinstance(part, ToolReturnPart)]
         if sorted(returned) != sorted(open_calls):
-            watch.blame(NAME, f"{agent_id} message {message.seq}: calls {open_calls}, results {returned}")
+            watch.blame(NAME, f"{thread_id} message {message.seq}: calls {open_calls}, results {returned}")
         open_calls = [part.call_id for part in message.parts if isinstance(part, ToolCallPart)]
-    watch.expect(not open_calls, NAME, f"{agent_id}: the calls {open_calls} have no result")
+    watch.expect(not open_calls, NAME, f"{thread_id}: the calls {open_calls} have no result")

@@ -1,6 +1,6 @@
 """One epoch has one owner, and only that owner commits (invariants 1 and 2), told from the store's history.
 
-Every commit that touches what belongs to an agent's owner must carry the fence of the owner row as it stands, and
+Every commit that touches what belongs to a thread's owner must carry the fence of the owner row as it stands, and
 come from the very process that wrote that row. Versions of a state grow by one. Nobody takes over from a living node.
 """
 
@@ -9,20 +9,35 @@ from collections.abc import Iterator
 from kelpie.actor.directory import OWNERS, Owner
 from kelpie.actor.outbox import EVENTS
 from kelpie.actor.recovery import REMINDERS, UNFINISHED
-from kelpie.agent.state import AGENT_RUNS, AGENTS, INBOX, INBOX_BY_TIME, RUNS, STATES, AgentState
+from kelpie.agent.state import (
+    AGENT_RUNS,
+    AGENT_THREADS,
+    AGENTS,
+    CONVERSATION_RUNS,
+    INBOX,
+    INBOX_BY_TIME,
+    RUNS,
+    STATES,
+    AgentState,
+)
 from kelpie.cluster.lease import LEASES, NodeLease, is_dead
-from kelpie.memory.history import MESSAGE_PLACES, MESSAGES
-from kelpie.storage.store import ABSENT, Check, Delete
+from kelpie.memory.history import AGENT_MESSAGES, MESSAGE_PLACES, MESSAGES, MESSAGES_BY_TIME
+from kelpie.storage.store import ABSENT, Check, Delete, Put, Write
 from kelpie.world import Marks
 from kelpie_sim.checkers.rows import parts_of, put_records, space_of, touched
 from kelpie_sim.store import Applied, SimStoreServer
 from kelpie_sim.watch import Watch
 
 NAME = "single_owner"
-_OWNED = frozenset(
-    space.name for space in (STATES, MESSAGES, MESSAGE_PLACES, AGENT_RUNS, INBOX, INBOX_BY_TIME, UNFINISHED)
-)
-_BY_RUN = frozenset(space.name for space in (RUNS, EVENTS))
+_OWNED = {  # which part of the key names the owner
+    **dict.fromkeys(
+        [space.name for space in (STATES, MESSAGES, CONVERSATION_RUNS, INBOX, INBOX_BY_TIME, UNFINISHED)], 0
+    ),
+    **dict.fromkeys([MESSAGE_PLACES.name, REMINDERS.name], 1),
+    MESSAGES_BY_TIME.name: 2,
+    AGENT_MESSAGES.name: 3,
+}
+_BY_RUN = {RUNS.name: 0, EVENTS.name: 0, AGENT_RUNS.name: 2}  # which part names the run
 Process = tuple[str, int]  # host, life
 
 
@@ -36,13 +51,16 @@ class SingleOwner:
         self._owners: dict[str, tuple[Owner, int, Process]] = {}  # address -> row, its version, who wrote it
         self._states: dict[str, AgentState] = {}
         self._leases: dict[str, tuple[NodeLease, Process]] = {}
-        self._agent_of_run: dict[str, str] = {}
+        self._thread_of_run: dict[str, str] = {}
+        self._agent_of: dict[str, str] = {}  # of a conversation
         server.observers.append(self.observe)
 
     def observe(self, applied: Applied) -> None:
         """Check one commit, then remember what it did."""
         for (run_id,), run in put_records(applied.writes, RUNS).items():
-            self._agent_of_run[run_id] = run.agent_id
+            self._thread_of_run[run_id] = run.thread_id
+        for agent_id, conversation_id in put_records(applied.writes, AGENT_THREADS):
+            self._agent_of[conversation_id] = agent_id
         for address in dict.fromkeys(self._addresses(applied)):
             self._check_fence(applied, address)
         self._note_states(applied)
@@ -50,20 +68,28 @@ class SingleOwner:
         self._note_owners(applied)
 
     def _addresses(self, applied: Applied) -> Iterator[str]:
-        """The agents whose owner's rows the commit touches, those that it makes left out."""
+        """The threads whose owner's rows the commit touches, those that it makes left out."""
         made = {check.key for check in applied.checks if check.version == ABSENT}
         for write in applied.writes:
-            key = touched(write)
-            space = space_of(key)
-            address = None
-            if space in _OWNED:
-                address = parts_of(key.removeprefix(b"chunk "))[0]
-            elif space in _BY_RUN:
-                address = self._agent_of_run.get(parts_of(key.removeprefix(b"chunk "))[0])
-            elif space == REMINDERS.name:
-                address = parts_of(key)[1]
-            if address is not None and AGENTS.at(address).key not in made:
-                yield address
+            address = self._address(write)
+            if address is None or AGENTS.at(address).key in made or STATES.at(address).key in made:
+                continue
+            woken = isinstance(write, Put) and space_of(write.key) == UNFINISHED.name
+            yield self._agent_of[address] if woken and self._has_fence_of_agent(applied, address) else address
+
+    def _address(self, write: Write) -> str | None:
+        """Whose row it is."""
+        key = touched(write)
+        space, parts = space_of(key), parts_of(key.removeprefix(b"chunk "))
+        if space in _BY_RUN:
+            return self._thread_of_run.get(parts[_BY_RUN[space]])
+        return parts[_OWNED[space]] if space in _OWNED else None
+
+    def _has_fence_of_agent(self, applied: Applied, conversation_id: str) -> bool:
+        """Whether the commit is one of the agent, which wakes its conversations when it goes."""
+        held = self._owners.get(self._agent_of.get(conversation_id, ""))
+        agent_id = self._agent_of.get(conversation_id, "")
+        return held is not None and Check(OWNERS.at(agent_id).key, held[1]) in applied.checks
 
     def _check_fence(self, applied: Applied, address: str) -> None:
         held = self._owners.get(address)

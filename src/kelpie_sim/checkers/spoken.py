@@ -14,8 +14,8 @@ from kelpie_sim.store import Applied, SimStoreServer
 from kelpie_sim.watch import Watch
 
 NAME = "spoken"
-_IDS = re.compile(rb'"(?:id|run_id|agent_id)":"((?:message|run|agent|block)-[0-9a-f-]{36})"')
-_SPACES = frozenset(("message_place", "run", "agent", "block"))
+_IDS = re.compile(rb'"(?:id|run_id|agent_id|conversation_id)":"((?:message|run|agent|block|conv)-[0-9a-f-]{36})"')
+_SPACES = frozenset(("message_place", "run", "agent", "conversation", "block"))
 
 
 class Spoken:
@@ -37,4 +37,4 @@ class Spoken:
     def _observe(self, applied: Applied) -> None:
         for write in applied.writes:
             if isinstance(write, Put) and space_of(write.key) in _SPACES and not write.key.startswith(b"chunk "):
-                self._committed.add(parts_of(write.key)[-1])
+                self._committed.add(parts_of(write.key)[0])

@@ -42,7 +42,7 @@ class Compaction:
     async def check(self) -> None:
         """A window leaves out what its summary tells, and nothing else."""
         rows = Rows.take(self._stage.sim.server, STATES.name, MESSAGES.name)
-        kinds = {(message.agent_id, message.seq): message.kind for message in rows.space(MESSAGES).values()}
+        kinds = {(message.thread_id, message.seq): message.kind for message in rows.space(MESSAGES).values()}
         for state in rows.space(STATES).values():
             seqs = [entry.seq for entry in state.window]
             self._check_window(state, seqs, [kinds[state.id, seq] for seq in range(state.next_seq)])

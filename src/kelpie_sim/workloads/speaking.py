@@ -56,6 +56,7 @@ def new_sent(ledger: Ledger, client: SimClient, agent_id: str, number: int, mode
         number=number,
         client=client.name,
         agent_id=agent_id,
+        thread_id=agent_id,
         key=f"key-{marker}",
         marker=marker,
         mode=mode,

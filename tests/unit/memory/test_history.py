@@ -7,7 +7,7 @@ from kelpie.ids import AgentId
 from kelpie.limits import GET_KEYS_MAX
 from kelpie.llm.messages import ReasoningPart, TextPart, ToolCallPart, ToolReturnPart
 from kelpie.memory import history as history_module
-from kelpie.memory.history import History, HistoryHits, HistoryQuery, append, delete_all, searchable_text
+from kelpie.memory.history import History, HistoryHits, HistoryQuery, append, delete, searchable_text
 from kelpie.storage.records import Batch, Records
 from tests.unit.memory.build import AGENT, START_US, a_message, a_store, calls, message_id, returns
 
@@ -58,18 +58,21 @@ def test_messages_are_found_by_place_and_id(run):
     run(check())
 
 
-def test_deleted_history_leaves_nothing(run):
-    """Rows, their chunks and places are removed; another agent's stay."""
+def test_deleted_messages_leave_nothing(run):
+    """Rows, their chunks, places and indexes are removed; a copy under the same id in another thread stays."""
 
     async def check() -> None:
         other = a_message(0)
         other = type(other)(id=other.id, agent_id=OTHER, seq=0, kind="user", parts=other.parts, created_at_us=1)
-        history, records = await _history(a_message(0, text="x" * 200_000), a_message(1), other)
+        large, small = a_message(0, text="x" * 200_000), a_message(1)
+        history, records = await _history(large, small, other)
         batch = Batch()
-        delete_all(batch, AGENT)
+        delete(batch, large)
+        delete(batch, small)
         await records.commit(batch)
         assert await history.list(OTHER, limit=5) == [other]
-        assert len(await records.store.scan(b"a", b"~", limit=10)) == 2
+        assert await history.place(OTHER, other.id) == 0
+        assert len(await records.store.scan(b"a", b"~", limit=10)) == 4
 
     run(check())
 

@@ -113,6 +113,7 @@ async def send_message_async(house: House, ask: Ask[None, SendIn]) -> RunOut:
         status="created",
         created_at=shown.created_at,
         agent_id=shown.agent_id,
+        conversation_id=shown.conversation_id,
         background=True,
         metadata={"run_type": "send_message_async", "lettuce": None},
     )

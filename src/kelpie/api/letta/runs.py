@@ -124,6 +124,7 @@ def show_run(run: Run) -> RunOut:
         created_at=micros_date(run.created_at_us),
         completed_at=optional_date(run.completed_at_us),
         agent_id=run.agent_id,
+        conversation_id=run.conversation_id,
         background=run.options.background,
         metadata=metadata,
         stop_reason=run.stop_reason,
@@ -211,7 +212,7 @@ async def messages_of_run(house: House, run: Run) -> list[StoredMessage]:
     found: list[StoredMessage] = []
     before: int | None = None
     for _ in range(EVENTS_PER_RUN_MAX):
-        page = await house.history.list(run.agent_id, before_seq=before, limit=PAGE_ROWS, newest_first=True)
+        page = await house.history.list(run.thread_id, before_seq=before, limit=PAGE_ROWS, newest_first=True)
         found += [message for message in page if message.run_id == run.id]
         older = [message for message in page if message.run_id != run.id]
         passed = bool(found) and any(message.seq < found[-1].seq for message in older)

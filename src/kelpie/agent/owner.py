@@ -1,0 +1,118 @@
+"""The owner of a thread: what it knows of it, and the only way in which it changes it.
+
+What is known is what was committed: read once when the activation begins, and taken over from each commit behind its
+success. So whoever reads a field here between two awaits reads what the store has.
+"""
+
+import asyncio
+import logging
+
+from kelpie.actor.outbox import Outbox
+from kelpie.actor.tenure import Tenure
+from kelpie.agent import removal
+from kelpie.agent.journal import Draft
+from kelpie.agent.state import RUNS, STATES, AgentState, Run
+from kelpie.agent.thread import thread_not_found
+from kelpie.errors import ActivationLost, Busy, Conflict, StorageFull, StoreDown
+from kelpie.ids import ThreadId
+from kelpie.limits import COMMIT_ATTEMPTS_MAX, GET_KEYS_MAX
+from kelpie.memory.history import History, StoredMessage
+from kelpie.memory.window import Counted
+from kelpie.storage.records import Found, Records
+from kelpie.world import World
+
+COMMIT_RETRY_FIRST_MS = 20
+
+log = logging.getLogger("kelpie.agent")
+
+
+class ThreadOwner:
+    """One thread in the hands of its owner."""
+
+    def __init__(self, tenure: Tenure, world: World, records: Records, history: History, outbox: Outbox) -> None:
+        assert tenure.epoch >= 1
+        assert tenure.address
+        self._tenure = tenure
+        self._world = world
+        self._records = records
+        self._history = history
+        self._outbox = outbox
+        self._id = ThreadId(tenure.address)
+        self._found: Found[AgentState] | None = None
+        self._window: list[StoredMessage] = []
+        self._run: Run | None = None
+        self._counted: Counted | None = None
+        self._forget = False
+
+    async def load(self) -> None:
+        """Read the committed state, and the messages of the window."""
+        self._found = await self._records.get(STATES.at(self._id))
+        if self._found is None:
+            await removal.disown(self._tenure)
+            raise thread_not_found(self._id)
+        seqs = [entry.seq for entry in self._state.window]
+        for at in range(0, len(seqs), GET_KEYS_MAX):
+            self._window += await self._history.get_many(self._id, seqs[at : at + GET_KEYS_MAX])
+        assert [message.seq for message in self._window] == seqs
+        if self._state.turn is not None:
+            found = await self._records.get(RUNS.at(self._state.turn.run_id))
+            assert found is not None, "a running turn has its run's record"
+            self._run = found.value
+
+    @property
+    def _state(self) -> AgentState:
+        assert self._found is not None, "load() comes first"
+        return self._found.value
+
+    @property
+    def _has_work(self) -> bool:
+        return self._state.turn is not None or bool(self._state.queue) or self._state.deleting
+
+    def _found_state(self) -> Found[AgentState]:
+        assert self._found is not None
+        return self._found
+
+    def _draft(self) -> Draft:
+        draft = Draft(self._found_state(), self._world, self._outbox)
+        draft.forget = self._forget
+        return draft
+
+    async def _commit_patiently(self, draft: Draft, *, conflicts: bool = True) -> None:
+        """Commit what must not be lost, e.g. a model's reply: a store that is away for a moment is waited for.
+
+        When it stays away the activation ends, for what was decided is neither committed nor acted upon; the
+        turn goes on from its last commit. `conflicts=False`: a Conflict is the caller's to deal with.
+        """
+        draft.seal()
+        reason = ""
+        for attempt in range(COMMIT_ATTEMPTS_MAX):
+            try:
+                return await self._commit_sealed(draft)
+            except (StoreDown, StorageFull, Busy, Conflict) as error:
+                if isinstance(error, Conflict) and not conflicts:
+                    raise
+                reason = error.sentence
+                await asyncio.sleep(COMMIT_RETRY_FIRST_MS * 2**attempt / 1000)
+        log.warning("a step of %s could not be committed and will be tried again: %s", self._id, reason)
+        run = draft.run or self._run
+        if run is not None:
+            self._outbox.stall(run.id, reason)
+        raise ActivationLost(f"a step of '{self._id}' could not be committed: {reason}")
+
+    async def _commit(self, draft: Draft) -> None:
+        """Commit what a caller waits for: the caller is told at once when it cannot be done."""
+        draft.seal()
+        await self._commit_sealed(draft)
+
+    async def _commit_sealed(self, draft: Draft) -> None:
+        version = await self._tenure.commit(draft.batch)
+        self._found = draft.batch.found(STATES.at(self._id), draft.state, version)
+        if draft.window is not None:
+            if len(draft.window) < len(self._window):
+                self._counted = None
+            self._window = draft.window
+        self._window = self._window + draft.messages
+        if draft.run is not None:
+            self._run = draft.run if draft.state.turn is not None else None
+        for run_id, event in draft.events:
+            self._outbox.publish(run_id, event.number, event)
