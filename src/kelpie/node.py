@@ -32,7 +32,7 @@ from kelpie.storage.sqlite import open_sqlite
 from kelpie.storage.store import Store
 from kelpie.system import system_world
 from kelpie.tools.tool import Toolbox
-from kelpie.tools.toolbox import ToolCatalog
+from kelpie.tools.toolbox import ToolCatalog, stored_tools
 from kelpie.world import World
 
 LOCAL = NodeId("local")  # the only node of a server that owns its store
@@ -65,7 +65,8 @@ def build_node(
     """The house over these parts, which stay the caller's to close. Nothing runs before `Node.run`."""
     records = Records(CheckedStore(store))
     outbox = Outbox(records)
-    catalog = ToolCatalog(toolboxes, MEMORY_TOOLS)
+    boxes: tuple[Toolbox, ...] = (*toolboxes,)  # and built-in tools that need the store: tools/toolbox.py says how
+    catalog = ToolCatalog(boxes, MEMORY_TOOLS, stored_tools(records, world.entropy), {})
     performer = Performer(world, records, outbox, models, catalog, memory_server())
     host = Host(world, records, AgentKind(performer), node_id)
     house = furnish(

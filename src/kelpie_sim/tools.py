@@ -73,7 +73,7 @@ def sim_tool(name: str, parameters: str, *, read_only: bool = False, idempotent:
         name=name,
         description=f"Simulated: {name.replace('_', ' ')}.",
         parameters=Raw(parameters.encode()),
-        kind="external",
+        kind="mcp",
         read_only=read_only,
         idempotent=idempotent,
     )

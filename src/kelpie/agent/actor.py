@@ -233,7 +233,7 @@ class AgentActor(ThreadOwner):
         assert turn is not None
         self._world.marks.reached("an interrupted turn was resumed")
         calls = [pending.call for pending in turn.calls if pending.result is None]
-        repeatable = tuple(call.call_id for call in calls if self._performer.is_repeatable(call.name))
+        repeatable = tuple([call.call_id for call in calls if await self._performer.is_repeatable(call.name)])
         await self._hear(Resumed(repeatable=repeatable, blamed=self._blamed), self._draft())
 
     async def _take_report(self, report: Asked | Summary | ToolReturned) -> None:

@@ -124,7 +124,7 @@ def check_settings(settings: AgentSettings) -> None:
     _check_size("description", len(settings.description or ""), "TEXT_FIELD_CHARS_MAX", TEXT_FIELD_CHARS_MAX)
     for field, raw in (("metadata", settings.metadata), ("settings", settings.wire)):
         _check_size(field, len(bytes(raw)), "METADATA_BYTES_MAX", METADATA_BYTES_MAX, "bytes")
-    _check_size("tools", len(settings.tools), "AGENT_TOOLS_MAX", AGENT_TOOLS_MAX, "tools")
+    check_tool_count(len(settings.tools))
     _check_size("blocks", len(settings.blocks), "BLOCKS_PER_AGENT_MAX", BLOCKS_PER_AGENT_MAX, "blocks")
     check_tags(settings.tags)
     check_timezone(settings.timezone)
@@ -139,6 +139,11 @@ def check_tags(tags: tuple[str, ...]) -> None:
         _check_size("tags", len(tag), "TAG_CHARS_MAX", TAG_CHARS_MAX)
         if not tag.strip():
             raise InvalidInput("tags: a tag is not blank", field="tags")
+
+
+def check_tool_count(count: int) -> None:
+    """At most AGENT_TOOLS_MAX tools."""
+    _check_size("tools", count, "AGENT_TOOLS_MAX", AGENT_TOOLS_MAX, "tools")
 
 
 def check_timezone(name: str) -> None:

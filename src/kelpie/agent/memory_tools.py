@@ -331,13 +331,13 @@ def _failed(sentence: str) -> ToolOutcome:
 
 
 _SERVED: tuple[ServedTool[MemorySession], ...] = (
-    serve_function(memory_insert, MemorySession, kind="memory", title="Insert into memory"),
-    serve_function(memory_replace, MemorySession, kind="memory", title="Replace in memory", destructive=True),
+    serve_function(memory_insert, MemorySession, kind="sleeptime", title="Insert into memory"),
+    serve_function(memory_replace, MemorySession, kind="sleeptime", title="Replace in memory", destructive=True),
     serve_function(
-        memory_rethink, MemorySession, kind="memory", title="Rewrite memory", destructive=True, idempotent=True
+        memory_rethink, MemorySession, kind="sleeptime", title="Rewrite memory", destructive=True, idempotent=True
     ),
-    serve_function(core_memory_append, MemorySession, kind="memory", title="Append to memory"),
-    serve_function(core_memory_replace, MemorySession, kind="memory", title="Replace in memory", destructive=True),
+    serve_function(core_memory_append, MemorySession, kind="memory_core", title="Append to memory"),
+    serve_function(core_memory_replace, MemorySession, kind="memory_core", title="Replace in memory", destructive=True),
     serve_function(
         conversation_search,
         MemorySession,

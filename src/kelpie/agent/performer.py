@@ -59,8 +59,8 @@ from kelpie.memory.window import (
 from kelpie.storage.records import Batch, Found, Records
 from kelpie.tools.mcp_server import McpServer
 from kelpie.tools.schema import check_arguments
-from kelpie.tools.tool import Tool, ToolOutcome, ToolRequest
-from kelpie.tools.toolbox import ToolCatalog, clip_outcome
+from kelpie.tools.tool import Tool, ToolOutcome, ToolRequest, clip_outcome
+from kelpie.tools.toolbox import ToolCatalog
 from kelpie.world import World
 
 _ENCODER = msgspec.json.Encoder()
@@ -211,7 +211,7 @@ class Performer:
         info = await self._models.find(turn.model or settings.model)
         tools = tuple(
             ToolDefinition(name=tool.name, description=tool.description, parameters=tool.parameters)
-            for tool in self._tools_of(settings).values()
+            for tool in (await self._tools_of(settings)).values()
         )
         system = compile_system(settings.system, [found.value for found in blocks])
         _check_system(system)
@@ -259,22 +259,23 @@ class Performer:
 
     def is_memory_tool(self, name: str) -> bool:
         """Whether calls of it are made inside the agent's own commits."""
-        tool = self._named(name)
-        return tool is not None and self._catalog.is_builtin(tool)
+        return self._catalog.is_memory(name)
 
-    def is_repeatable(self, name: str) -> bool:
+    async def is_repeatable(self, name: str) -> bool:
         """Whether a call whose outcome is unknown may be made again. A memory tool's effect is its commit.
 
         Of a tool that is no longer known nobody can say that it may.
         """
-        tool = self._named(name)
-        return tool is not None and (self._catalog.is_builtin(tool) or tool.repeatable)
+        if self._catalog.is_memory(name):
+            return True
+        tool = (await self._catalog.named([name])).get(name)
+        return tool is not None and tool.repeatable
 
     async def run_tool(
         self, thread: Thread, turn: Turn, call: ToolCallPart, check_may_act: Callable[[], None]
     ) -> ToolReturnPart:
         """Run an outside tool to its end, its deadline or its refusal. Raises what `check_may_act` does, asked last."""
-        checked = self._check_call(await self._settings(thread), turn, call)
+        checked = await self._check_call(await self._settings(thread), turn, call)
         if isinstance(checked, ToolReturnPart):
             return checked
         check_may_act()
@@ -291,7 +292,7 @@ class Performer:
     async def use_memory(self, thread: Thread, turn: Turn, call: ToolCallPart) -> MemoryWork:
         """Run a memory tool on the blocks as they are now; nothing is written yet."""
         settings = await self._settings(thread)
-        checked = self._check_call(settings, turn, call)
+        checked = await self._check_call(settings, turn, call)
         if isinstance(checked, ToolReturnPart):
             return MemoryWork(result=checked, edits=())
         blocks = await self._blocks(settings)
@@ -313,9 +314,11 @@ class Performer:
         """Make the tool's edits part of the commit that records its result."""
         put_edits(batch, work.edits)
 
-    def _check_call(self, settings: AgentSettings, turn: Turn, call: ToolCallPart) -> ToolRequest | ToolReturnPart:
+    async def _check_call(
+        self, settings: AgentSettings, turn: Turn, call: ToolCallPart
+    ) -> ToolRequest | ToolReturnPart:
         """The request, or what the model is told instead: no such tool, or arguments that do not fit."""
-        tools = self._tools_of(settings)
+        tools = await self._tools_of(settings)
         tool = tools.get(call.name)
         if tool is None:
             known = ", ".join(tools) or "none"
@@ -334,14 +337,8 @@ class Performer:
             arguments=arguments,
         )
 
-    def _tools_of(self, settings: AgentSettings) -> Mapping[str, Tool]:
-        return {tool.name: tool for tool in self._catalog.present(settings.tools)}
-
-    def _named(self, name: str) -> Tool | None:
-        try:
-            return self._catalog.find_named(name)
-        except NotFound:
-            return None
+    async def _tools_of(self, settings: AgentSettings) -> Mapping[str, Tool]:
+        return {tool.name: tool for tool in await self._catalog.present(settings.tools)}
 
     # -- reading ----------------------------------------------------------------------------------------
 

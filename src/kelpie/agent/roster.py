@@ -17,6 +17,7 @@ from kelpie.agent.drafts import (
     check_message_fields,
     check_messages,
     check_settings,
+    check_tool_count,
 )
 from kelpie.agent.state import (
     AGENTS,
@@ -74,12 +75,13 @@ class Roster:
         Raises NotFound (model, block, tool), InvalidInput, LimitExceeded, AlreadyExists (two blocks of one label).
         """
         info = await self.find_model(new.model)
+        tools = await self._tools_of(new.tool_ids, new.tool_names, new.optional_tool_names)
         agent_id = new_agent_id(self._world.entropy)
         made = [self._blocks.build(**msgspec.structs.asdict(block)) for block in new.new_blocks]
         for attempt in range(EDIT_ATTEMPTS_MAX):
             shared = await self._blocks_found(new.block_ids)
             blocks = (*made, *[found.value for found in shared])
-            settings = self._settings(new, agent_id, info, blocks)
+            settings = self._settings(new, agent_id, info, blocks, tools)
             batch = Batch()
             for block in made:
                 block_rows.put_new(batch, block)
@@ -128,7 +130,7 @@ class Roster:
                 window = min(info.context_tokens, CONTEXT_WINDOW_TOKENS_MAX)
                 changes = msgspec.structs.replace(changes, context_window_tokens=window)
         if isinstance(changes.tools, tuple):
-            changes = msgspec.structs.replace(changes, tools=self._tools_of(changes.tools, (), ()))
+            changes = msgspec.structs.replace(changes, tools=await self._tools_of(changes.tools, (), ()))
         if isinstance(changes.block_ids, tuple):
             await self._replace_blocks(agent_id, changes.block_ids)
         await self._edit(agent_id, lambda now: apply_changes(now, changes, self._world.wall.now_us()))
@@ -138,10 +140,12 @@ class Roster:
 
     async def attach_tool(self, agent_id: AgentId, tool_id: ToolId) -> AgentView:
         """Give the agent a tool; no change if it has it. Raises NotFound, LimitExceeded."""
-        (tool_id,) = self._tools_of((tool_id,), (), ())
+        await self._tools.find(tool_id)
+        gone = await self._tools_gone(agent_id)
 
         def change(now: AgentSettings) -> AgentSettings:
-            tools = now.tools if tool_id in now.tools else (*now.tools, tool_id)
+            kept = tuple(have for have in now.tools if have not in gone)
+            tools = kept if tool_id in kept else (*kept, tool_id)
             return msgspec.structs.replace(now, tools=tools)
 
         await self._edit(agent_id, self._stamped(change))
@@ -236,7 +240,9 @@ class Roster:
 
     # -- inside --------------------------------------------------------------------------------------------
 
-    def _settings(self, new: NewAgent, agent_id: AgentId, info: ModelInfo, blocks: Sequence[Block]) -> AgentSettings:
+    def _settings(
+        self, new: NewAgent, agent_id: AgentId, info: ModelInfo, blocks: Sequence[Block], tools: tuple[ToolId, ...]
+    ) -> AgentSettings:
         now_us = self._world.wall.now_us()
         window = new.context_window_tokens
         refs = tuple(BlockRef(label=block.label, id=block.id) for block in blocks)
@@ -252,7 +258,7 @@ class Roster:
             sampling=new.sampling,
             compaction=new.compaction,
             blocks=refs,
-            tools=self._tools_of(new.tool_ids, new.tool_names, new.optional_tool_names),
+            tools=tools,
             tags=tuple(dict.fromkeys(new.tags)),
             description=new.description,
             metadata=new.metadata,
@@ -299,17 +305,25 @@ class Roster:
         batch.put(AGENTS_BY_TIME.at(now_us, agent_id), AgentIndex(id=agent_id))
         return state
 
-    def _tools_of(
+    async def _tools_of(
         self, ids: Sequence[ToolId], names: Sequence[str], optional_names: Sequence[str]
     ) -> tuple[ToolId, ...]:
         """The ids of these tools, each once. Raises NotFound, or InvalidInput naming the names that are none."""
-        tools = [self._tools.find(tool_id).id for tool_id in ids]
-        named = {tool.name: tool.id for tool in self._tools.tools}
+        check_tool_count(len(ids) + len(names))
+        known = {tool.id for tool in await self._tools.present(ids)}
+        for tool_id in ids:
+            if tool_id not in known:
+                await self._tools.find(tool_id)
+        named = await self._tools.named((*names, *optional_names))
         missing = [name for name in names if name not in named]
         if missing:
             raise InvalidInput(f"Tools not found by name: {missing}", field="tools")
-        tools += [named[name] for name in (*names, *optional_names) if name in named]
-        return tuple(dict.fromkeys(tools))
+        return tuple(dict.fromkeys([*ids, *[tool.id for tool in named.values()]]))
+
+    async def _tools_gone(self, agent_id: AgentId) -> frozenset[ToolId]:
+        """The agent's tools that were removed since it was given them."""
+        tools = (await self.get_settings(agent_id)).tools
+        return frozenset(tools) - {tool.id for tool in await self._tools.present(tools)}
 
     async def _found(self, agent_id: AgentId) -> Found[AgentSettings]:
         found = await self._records.get(AGENTS.at(agent_id))

@@ -3,8 +3,8 @@
 import hashlib
 import inspect
 import typing
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -13,9 +13,25 @@ from kelpie.ids import ToolId, uuid_from_bytes
 from kelpie.limits import TOOL_NAME_CHARS_MAX
 from kelpie.tools.mcp_server import ServedTool
 from kelpie.tools.schema import tool_schema
-from kelpie.tools.tool import Tool, ToolKind, ToolOutcome
+from kelpie.tools.tool import BuiltinKind, Tool, ToolOutcome, ToolRequest
 
 C = TypeVar("C")
+
+
+class ServedBox(Generic[C]):
+    """A box of functions; `context` makes for each call what its function gets first."""
+
+    def __init__(self, served: Sequence[ServedTool[C]], context: Callable[[ToolRequest], C]) -> None:
+        self._served = {each.tool.id: each for each in served}
+        self._context = context
+
+    def list_tools(self) -> Sequence[Tool]:
+        """What is served."""
+        return [each.tool for each in self._served.values()]
+
+    async def call(self, request: ToolRequest) -> ToolOutcome:
+        """Call the function."""
+        return await self._served[request.tool.id].run(self._context(request), request.arguments)
 
 
 def builtin_tool_id(name: str) -> ToolId:
@@ -27,7 +43,7 @@ def serve_function(
     function: Callable[..., Awaitable[ToolOutcome]],
     context: type[C],
     *,
-    kind: ToolKind,
+    kind: BuiltinKind,
     title: str,
     read_only: bool = False,
     idempotent: bool = False,

@@ -15,8 +15,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from kelpie.errors import InvalidInput, KelpieError
 from kelpie.limits import MCP_BATCH_MAX, MCP_PAGE_TOOLS
 from kelpie.tools.schema import check_arguments
-from kelpie.tools.tool import Tool, ToolOutcome
-from kelpie.tools.toolbox import clip_outcome
+from kelpie.tools.tool import Tool, ToolOutcome, clip_outcome
 
 HANDSHAKE_REVISIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 STATELESS_REVISIONS = ("2026-07-28",)

@@ -3,22 +3,55 @@
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
+import msgspec
 from msgspec import Raw, Struct
 
-from kelpie.ids import AgentId, RunId, StepId, ToolId
+from kelpie.ids import AgentId, McpServerId, RunId, StepId, ToolId
 from kelpie.limits import TOOL_RETURN_CHARS_DEFAULT
+from kelpie.storage.collection import Listed
 
-ToolKind = Literal["memory", "core", "external"]
+BuiltinKind = Literal["core", "memory_core", "sleeptime", "voice_sleeptime", "multi_agent", "builtin", "files"]
+StoredKind = Literal["custom", "mcp", "langchain", "composio"]
+ToolKind = BuiltinKind | StoredKind
+Language = Literal["python", "typescript"]
+NOTHING = Raw(b"{}")
 
 
-class Tool(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A tool as the model sees it, and what may be done when a call's outcome is unknown.
+class Requirement(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A package that a tool's source imports."""
+
+    name: str
+    version: str | None = None
+
+
+class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The text of a tool that somebody wrote; `function` is the one that is called."""
+
+    code: str
+    language: Language = "python"
+    function: str
+    pip: tuple[Requirement, ...] = ()
+    npm: tuple[Requirement, ...] = ()
+
+
+class Remote(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a tool of another server is: which server, and how it calls the tool."""
+
+    server_id: McpServerId
+    name: str
+
+
+class Tool(Listed, frozen=True, kw_only=True, omit_defaults=True, tag_field="form", tag=1):
+    """A tool: as the model sees it, how it is run, and what may be done when a call's outcome is unknown.
 
     `parameters` is a JSON schema of type object. `read_only` and `idempotent` are MCP's hints of the same
-    names: only a tool with one of them is called again after a crash in the middle of a call.
+    names: only a tool with one of them is called again after a crash in the middle of a call. Built-in tools are
+    made by the code (`created_at_us` 0); the others are records, with a `source` or a `remote` place.
     """
 
     id: ToolId
+    created_at_us: int = 0
+    updated_at_us: int = 0
     name: str
     description: str
     parameters: Raw
@@ -27,6 +60,12 @@ class Tool(Struct, frozen=True, kw_only=True, omit_defaults=True):
     idempotent: bool = False
     return_chars_max: int = TOOL_RETURN_CHARS_DEFAULT
     tags: tuple[str, ...] = ()
+    asks_approval: bool | None = None  # of agents that are given it, unless they say otherwise
+    parallel: bool | None = None  # beside other calls of the same step; None: if it is read-only
+    source: Source | None = None
+    remote: Remote | None = None
+    metadata: Raw = NOTHING
+    wire: Raw = NOTHING  # wire fields that the core has no use for, kept so that they can be given back
 
     @property
     def repeatable(self) -> bool:
@@ -55,8 +94,16 @@ class ToolOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     chars_total: int | None = None  # set when `text` was clipped
 
 
+class Runner(Protocol):
+    """Runs tools that are records: all of one kind."""
+
+    async def call(self, request: ToolRequest) -> ToolOutcome:
+        """Run it. A tool's own failure is an outcome with ok=False; cancellation stops the tool."""
+        ...
+
+
 class Toolbox(Protocol):
-    """Tools from one place."""
+    """Built-in tools from one place."""
 
     def list_tools(self) -> Sequence[Tool]:
         """All of them, in a stable order."""
@@ -65,3 +112,16 @@ class Toolbox(Protocol):
     async def call(self, request: ToolRequest) -> ToolOutcome:
         """Run it. A tool's own failure is an outcome with ok=False; cancellation stops the tool."""
         ...
+
+
+def clip_outcome(outcome: ToolOutcome, chars_max: int) -> ToolOutcome:
+    """The outcome with its text cut at `chars_max`, followed by a note, and `chars_total` set; or as it was.
+
+    What was clipped before is left alone: its note tells the true length.
+    """
+    assert chars_max > 0
+    total = len(outcome.text)
+    if total <= chars_max or outcome.chars_total is not None:
+        return outcome
+    note = f"\n[... clipped: {chars_max} of {total} characters are shown ...]"
+    return msgspec.structs.replace(outcome, text=outcome.text[:chars_max] + note, chars_total=total)

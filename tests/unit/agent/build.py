@@ -25,7 +25,7 @@ from kelpie.llm.rehearsed import REHEARSED_INFO, rehearse
 from kelpie.memory.blocks import BLOCKS, Blocks
 from kelpie.memory.history import History, StoredMessage
 from kelpie.storage.records import Records
-from kelpie.tools.toolbox import ToolCatalog
+from kelpie.tools.toolbox import ToolCatalog, stored_tools
 from kelpie.world import World
 from kelpie_sim.tools import SIM_TOOLS, SimTools, always_answer
 from tests.unit.actor.build import NODE, FaultyStore, a_store, running
@@ -85,7 +85,7 @@ class Node:
 
     def __init__(self, outside: Outside, node: NodeId = NODE) -> None:
         records, world = outside.records, outside.world
-        catalog = ToolCatalog([outside.tools], MEMORY_TOOLS)
+        catalog = ToolCatalog([outside.tools], MEMORY_TOOLS, stored_tools(records, world.entropy), {})
         self.outside = outside
         self.outbox = Outbox(records)
         performer = Performer(world, records, self.outbox, outside.models, catalog, memory_server())

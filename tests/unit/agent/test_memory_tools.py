@@ -350,11 +350,11 @@ def test_tools_are_declared_as_clients_know_them():
         shown[tool.name] = (list(schema["properties"]), schema["required"], tool.kind, tool.read_only, tool.idempotent)
     search = ["query", "roles", "limit", "start_date", "end_date"]
     assert shown == {
-        "memory_insert": (["label", "new_string", "insert_line"], ["label", "new_string"], "memory", False, False),
-        "memory_replace": (["label", "old_string", "new_string"],) * 2 + ("memory", False, False),
-        "memory_rethink": (["label", "new_memory"],) * 2 + ("memory", False, True),
-        "core_memory_append": (["label", "content"],) * 2 + ("memory", False, False),
-        "core_memory_replace": (["label", "old_content", "new_content"],) * 2 + ("memory", False, False),
+        "memory_insert": (["label", "new_string", "insert_line"], ["label", "new_string"], "sleeptime", False, False),
+        "memory_replace": (["label", "old_string", "new_string"],) * 2 + ("sleeptime", False, False),
+        "memory_rethink": (["label", "new_memory"],) * 2 + ("sleeptime", False, True),
+        "core_memory_append": (["label", "content"],) * 2 + ("memory_core", False, False),
+        "core_memory_replace": (["label", "old_content", "new_content"],) * 2 + ("memory_core", False, False),
         "conversation_search": (search, [], "core", True, True),
     }
     assert len({tool.id for tool in MEMORY_TOOLS}) == len(MEMORY_TOOLS)

@@ -25,7 +25,7 @@ from kelpie.storage.paging import Page
 from kelpie.storage.records import Batch, Records
 from kelpie.storage.store import Check, Row, Write
 from kelpie.system import system_world
-from kelpie.tools.toolbox import ToolCatalog
+from kelpie.tools.toolbox import ToolCatalog, stored_tools
 from tests.unit.api.knocking import MODEL, ScriptedModels
 
 Run = Callable[[Any], Any]
@@ -64,7 +64,8 @@ class Desk:
         self.store = CountingStore()
         self.records = Records(CheckedStore(self.store))
         self.blocks = Blocks(self.records, world)
-        self.roster = Roster(self.records, self.blocks, ToolCatalog((), MEMORY_TOOLS), ScriptedModels(), world)
+        self.tools = ToolCatalog((), MEMORY_TOOLS, stored_tools(self.records, world.entropy), {})
+        self.roster = Roster(self.records, self.blocks, self.tools, ScriptedModels(), world)
         self.listing = Listing(self.records, self.blocks)
         self.history = History(self.records)
 

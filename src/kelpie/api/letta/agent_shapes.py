@@ -142,7 +142,7 @@ async def show_agent(house: House, view: AgentView, parts: frozenset[str] = ALL_
     info = await house.memo.recall(settings.model)
     kept = kept_fields(settings)
     blocks = [show_block(block) for block in view.blocks] if "agent.blocks" in parts else []
-    tools = [show_tool(tool) for tool in house.tools.present(settings.tools)] if "agent.tools" in parts else []
+    tools = [show_tool(tool) for tool in await house.tools.present(settings.tools)] if "agent.tools" in parts else []
     return AgentOut(
         created_at=micros_date(settings.created_at_us),
         updated_at=micros_date(settings.updated_at_us),

@@ -143,7 +143,7 @@ async def list_tools_for_agent(house: House, ask: Ask[PageOfTools, None]) -> lis
     """The agent's tools, the last attached first unless asked otherwise."""
     settings = await house.roster.get_settings(AgentId(ask.path["agent_id"]))
     query = ask.query
-    tools = house.tools.present(settings.tools)
+    tools = await house.tools.present(settings.tools)
     limit = query.limit or TOOLS_LIMIT_DEFAULT
     return page_of_tools(tools, before=query.before, after=query.after, limit=limit, order=query.order)
 

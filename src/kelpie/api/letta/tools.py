@@ -1,28 +1,42 @@
-"""Tools on the wire: listed, read, counted. Which tools there are is decided when the server starts."""
+"""Tools on the wire: listed, read, counted."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from msgspec import Raw, Struct
 
 from kelpie.api.letta.house import House
-from kelpie.api.letta.paging import Order, PageLimit, read_cursor
+from kelpie.api.letta.paging import Order, PageLimit, read_cursor, read_page
 from kelpie.api.letta.values import USER_ID
 from kelpie.api.route import Ask, Route
 from kelpie.ids import ToolId
-from kelpie.tools.tool import Tool
+from kelpie.tools.tool import Requirement, Source, Tool, ToolKind
 
 LIMIT_DEFAULT = 50
-_TYPES = {"memory": "letta_sleeptime_core", "core": "letta_core", "external": "external_mcp"}
-_MEMORY_CORE = ("core_memory_append", "core_memory_replace")
+NO_SOURCE = Source(code="", function="")
+TYPES: dict[ToolKind, str] = {
+    "core": "letta_core",
+    "memory_core": "letta_memory_core",
+    "sleeptime": "letta_sleeptime_core",
+    "voice_sleeptime": "letta_voice_sleeptime_core",
+    "multi_agent": "letta_multi_agent_core",
+    "builtin": "letta_builtin",
+    "files": "letta_files_core",
+    "custom": "custom",
+    "mcp": "external_mcp",
+    "langchain": "external_langchain",
+    "composio": "external_composio",
+}
 
 
-class FunctionOut(Struct, frozen=True, kw_only=True):
-    """The tool as the model sees it."""
+class KeptFields(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the core has no use for: it is given back as it came. `json_schema`: but for its parameters."""
 
-    name: str
-    description: str
-    parameters: Raw
+    source_type: str | None = None
+    json_schema: Raw = Raw(b"{}")
+    args_json_schema: dict[str, Any] | None = None
 
 
 class ToolOut(Struct, frozen=True, kw_only=True):
@@ -35,7 +49,7 @@ class ToolOut(Struct, frozen=True, kw_only=True):
     name: str | None = None
     tags: tuple[str, ...] = ()
     source_code: str | None = None
-    json_schema: FunctionOut | None = None
+    json_schema: dict[str, Any] | None = None
     args_json_schema: dict[str, Any] | None = None
     return_char_limit: int
     pip_requirements: list[dict[str, Any]] | None = None
@@ -76,24 +90,37 @@ class CountTools(Struct, frozen=True, kw_only=True):
 
 def show_tool(tool: Tool) -> ToolOut:
     """A tool as the wire shows it."""
-    tool_type = "letta_memory_core" if tool.name in _MEMORY_CORE else _TYPES[tool.kind]
+    source = tool.source or NO_SOURCE
+    kept = msgspec.json.decode(tool.wire, type=KeptFields)
+    builtin = tool.created_at_us == 0
     return ToolOut(
         id=tool.id,
-        tool_type=tool_type,
+        tool_type=TYPES[tool.kind],
         description=tool.description,
-        source_type=None if tool.kind == "external" else "python",
+        source_type="python" if builtin else kept.source_type,
         name=tool.name,
-        tags=tool.tags or (tool_type,),
-        json_schema=FunctionOut(name=tool.name, description=tool.description, parameters=tool.parameters),
+        tags=tool.tags or ((TYPES[tool.kind],) if builtin else ()),
+        source_code=source.code or None,
+        json_schema={
+            "name": tool.name,
+            "description": tool.description,
+            **msgspec.json.decode(kept.json_schema),
+            "parameters": tool.parameters,
+        },
+        args_json_schema=kept.args_json_schema,
         return_char_limit=tool.return_chars_max,
-        enable_parallel_execution=tool.read_only,
+        pip_requirements=_show_requirements(source.pip),
+        npm_requirements=_show_requirements(source.npm),
+        default_requires_approval=tool.asks_approval,
+        enable_parallel_execution=tool.read_only if tool.parallel is None else tool.parallel,
+        metadata_=msgspec.json.decode(tool.metadata),
     )
 
 
 def page_of_tools(
     tools: Sequence[Tool], *, before: str | None, after: str | None, limit: int, order: Order
 ) -> list[ToolOut]:
-    """A page of tools, the newest first unless `asc` is asked for; the catalogue's order is that of creation."""
+    """A page of an agent's tools, the last one given first unless `asc` is asked for."""
     shown = list(tools) if order == "asc" else list(tools)[::-1]
     ids: list[str] = [tool.id for tool in shown]
     first, last = read_cursor("tool", after, "after"), read_cursor("tool", before, "before")
@@ -105,23 +132,33 @@ def page_of_tools(
 async def list_tools(house: House, ask: Ask[ListTools, None]) -> list[ToolOut]:
     """All tools, or those that are asked for."""
     query = ask.query
-    found = [tool for tool in house.tools.tools if _is_wanted(tool, query)]
-    limit = query.limit or LIMIT_DEFAULT
-    return page_of_tools(found, before=query.before, after=query.after, limit=limit, order=query.order)
+    page = read_page(
+        "tool",
+        before=query.before,
+        after=query.after,
+        limit=query.limit,
+        order=query.order,
+        limit_default=LIMIT_DEFAULT,
+    )
+    return [show_tool(tool) for tool in await house.tools.page(page, functools.partial(_is_wanted, query))]
 
 
 async def count_tools(house: House, ask: Ask[CountTools, None]) -> int:
     """How many tools there are."""
-    return sum(_is_wanted(tool, ask.query) for tool in house.tools.tools)
+    return await house.tools.count(functools.partial(_is_wanted, ask.query))
 
 
 async def retrieve_tool(house: House, ask: Ask[None, None]) -> ToolOut:
     """One tool."""
-    return show_tool(house.tools.find(ToolId(ask.path["tool_id"])))
+    return show_tool(await house.tools.find(ToolId(ask.path["tool_id"])))
 
 
-def _is_wanted(tool: Tool, query: ListTools | CountTools) -> bool:
-    tool_type = show_tool(tool).tool_type
+def _show_requirements(requirements: Sequence[Requirement]) -> list[dict[str, Any]] | None:
+    return [{"name": one.name, "version": one.version} for one in requirements] or None
+
+
+def _is_wanted(query: ListTools | CountTools, tool: Tool) -> bool:
+    tool_type = TYPES[tool.kind]
     if query.name is not None and tool.name != query.name:
         return False
     if query.names and tool.name not in query.names:
