@@ -6,7 +6,7 @@
         WindowOverflow  SecretUnreadable
       Unavailable        nothing happened; the same request may succeed later
         Busy  NotOwner  Conflict  Draining  StoreDown  StorageFull  ModelUnavailable
-        ServerUnreachable
+        ServerUnreachable  ToolServerUnavailable  LoginNeeded
       OutcomeUnknown     it may have happened; repeat only under the same key
         CommitUnknown  ActivationLost  RunStalled  CallTimedOut
       Broken             this process must stop
@@ -135,6 +135,18 @@ class ModelUnavailable(Unavailable):
     """The provider is overloaded, unreachable, too slow, or answered with garbage, in its words."""
 
     code = "model_unavailable"
+
+
+class ToolServerUnavailable(Unavailable):
+    """A tool server cannot be reached, does not answer, or answers with garbage."""
+
+    code = "tool_server_unavailable"
+
+
+class LoginNeeded(ToolServerUnavailable):
+    """A tool server wants a person to log in first."""
+
+    code = "login_needed"
 
 
 class ServerUnreachable(Unavailable):

@@ -145,6 +145,19 @@ METADATA_BYTES_MAX = 64_000
 SECRET_BYTES_MAX = 64_000
 
 # -- tool servers ------------------------------------------------------------------------------------------
+MCP_SERVERS_MAX = 256
+MCP_SESSIONS_MAX = 64  # connections to servers, programs started among them, that are open at once
+MCP_SESSION_IDLE_MS = 600_000
+MCP_SWEEP_MS = 5_000
+MCP_CONNECT_MS = 30_000
+MCP_LIST_MS = 30_000
+MCP_TOOLS_PER_SERVER_MAX = 512
+MCP_SERVER_NAME_CHARS_MAX = 128
+MCP_ARGUMENTS_MAX = 256
+MCP_CONFIG_BYTES_MAX = 60_000
+MCP_LOGIN_MS = 300_000  # for a person to log in
+MCP_LOGINS_MAX = 64
+MCP_STDERR_CHARS_KEPT = 2_000
 
 # -- identities, groups, schedules -------------------------------------------------------------------------
 

@@ -49,6 +49,8 @@ STATUSES: dict[str, int] = {
     "storage_full": 507,
     "model_unavailable": 503,
     "server_unreachable": 503,
+    "tool_server_unavailable": 503,
+    "login_needed": 503,
     "unavailable": 503,
     "commit_unknown": 504,
     "activation_lost": 504,
