@@ -1,7 +1,7 @@
 """Clients that are not in the lock file of the tests: installed once into a directory of their own, by hash.
 
-They would displace the newest client, or are programs. The directory is in the virtual environment, and is made anew
-when the list changes; one worker installs and the others wait for it.
+Those of Python would displace the newest client, or are programs; their directory is in the virtual environment. Those
+of npm stand beside their package.json. Each is made anew when its list changes; one worker installs, the others wait.
 """
 
 import fcntl
@@ -33,6 +33,21 @@ def installed(directory: Path) -> Path:
             subprocess.run(command, check=True, timeout=INSTALL_SECONDS_MAX)
             beside.rename(place)
     return place
+
+
+def node_with(directory: Path) -> str:
+    """Node, once what `directory`/package-lock.json pins is installed."""
+    program = shutil.which("node")
+    assert program, "the TypeScript clients need Node 20 or newer: https://nodejs.org"
+    digest = hashlib.sha256((directory / "package-lock.json").read_bytes()).hexdigest()
+    stamp = directory / "node_modules" / ".installed"
+    with (directory / "package.json").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not stamp.exists() or stamp.read_text() != digest:
+            command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+            subprocess.run(command, cwd=directory, check=True, timeout=INSTALL_SECONDS_MAX)
+            stamp.write_text(digest)
+    return program
 
 
 def importing(place: Path, **more: str) -> dict[str, str]:
