@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable
 
 from kelpie.ids import StepId
 from kelpie.llm.messages import Delta, ModelMessage, ModelRequest, TextPart
-from kelpie.llm.providers import ConfiguredModels, ProviderSettings
+from kelpie.llm.provider import ProviderSettings
+from kelpie.llm.providers import ConfiguredModels
 from kelpie.llm.transport import open_transport
 from kelpie.system import system_world
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from kelpie.errors import InvalidInput
 from kelpie.limits import DRAIN_MS_MAX
-from kelpie.llm.providers import ProviderSettings
+from kelpie.llm.provider import ProviderSettings
 
 PREFIX = "KELPIE_"
 LOG_LEVELS = ("debug", "info", "warning", "error")

@@ -162,6 +162,9 @@ MCP_STDERR_CHARS_KEPT = 2_000
 # -- identities, groups, schedules -------------------------------------------------------------------------
 
 # -- runs, steps, providers --------------------------------------------------------------------------------
+PROVIDERS_MAX = 256  # stored by clients; a list of models asks all of them
+PROVIDER_NAME_CHARS_MAX = 128
+FORWARDED_BYTES_MAX = 32_000_000  # of a request that is passed on to a provider, as Anthropic takes it
 
 # -- moving in ---------------------------------------------------------------------------------------------
 
@@ -213,6 +216,7 @@ assert LINKS_MAX <= SCAN_ROWS_MAX
 assert REQUEST_BYTES_MAX < UPLOAD_BYTES_MAX
 assert TURN_STEPS_DEFAULT <= TURN_STEPS_MAX
 assert PAGE_ROWS_MAX <= SCAN_ROWS_MAX
+assert PROVIDERS_MAX <= PAGE_ROWS_MAX
 assert EVENTS_PAGE_ROWS <= SCAN_ROWS_MAX
 assert PREVIEWS_KEPT_MAX <= SUBSCRIBER_EVENTS_MAX // 2, "a late reader's queue has room for all that is kept"
 assert MODEL_CALL_DEADLINE_MS < REQUEST_DEADLINE_MS

@@ -27,7 +27,7 @@ from kelpie.cli.client import Client
 from kelpie.cli.exits import OK, PROBLEM
 from kelpie.config import SETTINGS, Config, read_config
 from kelpie.errors import InvalidInput, KelpieError
-from kelpie.llm.providers import ProviderSettings
+from kelpie.llm.provider import ProviderSettings
 from kelpie.storage.sqlite_file import DATABASE_NAME, LOCK_NAME
 
 PROBE_SECONDS = 2.0

@@ -6,6 +6,7 @@ from kelpie.errors import KelpieError, NotFound
 from kelpie.limits import MODEL_LIST_KEPT_MS, MODEL_LIST_PAGES_MAX, MODEL_LIST_RETRY_MS, MODELS_PER_PROVIDER_MAX
 from kelpie.llm.known_models import ANTHROPIC_MODELS, OPENAI_MODELS, UNKNOWN_SIZE, chats, size_of
 from kelpie.llm.model import ModelInfo
+from kelpie.llm.provider import ProviderSettings
 from kelpie.llm.transport import Endpoint, Sender
 from kelpie.llm.wire import ListedModel, Wire
 
@@ -16,10 +17,10 @@ _OFFICIAL_LISTS = {"https://api.openai.com": OPENAI_MODELS, "https://api.anthrop
 class Catalogue:
     """Finds and lists the models of one provider. Only one list is asked for at a time."""
 
-    def __init__(self, name: str, kind: str, wire: Wire, endpoint: Endpoint, sender: Sender) -> None:
-        assert kind in ("openai", "anthropic")
-        self._name = name
-        self._kind = kind
+    def __init__(self, settings: ProviderSettings, wire: Wire, endpoint: Endpoint, sender: Sender) -> None:
+        self._settings = settings
+        self._name = settings.name
+        self._kind = settings.kind
         self._wire = wire
         self._endpoint = endpoint
         self._sender = sender
@@ -40,6 +41,14 @@ class Catalogue:
             some = ", ".join(list(self._listed)[:10]) or "no models"
             raise NotFound(f"no model '{handle}': {self._endpoint.address} lists {some}", handle=handle)
         return self._info(model, entry)
+
+    async def ask(self) -> int:
+        """Ask for the list now; how many models it has. Raises what the provider's answer is."""
+        clock = asyncio.get_running_loop().time
+        async with self._asking:
+            self._listed = await self._ask(clock() + self._sender.bounds.list_ms / 1_000)
+            self._answered, self._asked_at = True, clock()
+        return len(self._listed)
 
     async def list_models(self) -> list[ModelInfo]:
         """The models for conversation, by name; what is known of the provider when it does not answer."""
@@ -104,4 +113,6 @@ class Catalogue:
             endpoint=self._endpoint.base_url,
             context_tokens=context_tokens,
             output_tokens_max=min(output_tokens_max, context_tokens),
+            brand=self._settings.brand,
+            stored=self._settings.stored,
         )

@@ -20,6 +20,8 @@ class ModelInfo(Struct, frozen=True, kw_only=True):
     endpoint: str
     context_tokens: int
     output_tokens_max: int
+    brand: str = ""  # what the provider's owner calls it, e.g. groq; empty: the same as `provider_kind`
+    stored: bool = False  # of a provider that a client added
 
 
 class Models(Protocol):

@@ -1,46 +1,33 @@
-"""All configured models behind the seam `Models`: which provider, which wire, listed, asked, asked again.
+"""All models behind the seam `Models`: which provider, which wire, listed, asked, asked again.
 
 One `ConfiguredModels` serves a process. The offline model `kelpie/rehearsed` is always among its models, so
-that a fresh installation answers something before any key is configured.
+that a fresh installation answers something before any key is configured. Beside the operator's providers stand those
+that clients have stored; one of those is built anew when its record has changed.
 """
 
 import asyncio
 from collections.abc import Sequence
-from typing import Literal, assert_never
+from typing import assert_never
 
 import httpx2
-from msgspec import Struct
 
-from kelpie.errors import InvalidInput, KelpieError, NotFound
-from kelpie.limits import MODEL_RETRIES_MAX
+from kelpie.errors import InvalidInput, KelpieError, NotFound, SecretUnreadable
+from kelpie.limits import MODEL_RETRIES_MAX, PROVIDERS_MAX
 from kelpie.llm.anthropic import AnthropicWire
 from kelpie.llm.catalogue import Catalogue
+from kelpie.llm.forward import Forwarded, Forwarder, ForwardRequest
 from kelpie.llm.messages import Delta, ModelReply, ModelRequest
 from kelpie.llm.model import ModelInfo, OnDelta
 from kelpie.llm.openai import OpenAIWire
 from kelpie.llm.pieces import pieces_of
+from kelpie.llm.provider import ProviderSettings, WireKind
 from kelpie.llm.rehearsed import REHEARSED_INFO, rehearse
 from kelpie.llm.retry import retry_delay_ms
 from kelpie.llm.sse_parse import ServerEvent, SseParser
+from kelpie.llm.stored_providers import ProviderRecord, StoredProviders
 from kelpie.llm.transport import Answer, CallBounds, Endpoint, Sender
 from kelpie.llm.wire import ReplyOrigin, StreamDecoder, Wire
 from kelpie.world import World
-
-
-class ProviderSettings(Struct, frozen=True, kw_only=True):
-    """One provider: `name` is the handle's first half, `kind` the wire it speaks.
-
-    The base URL of kind `openai` includes `/v1`, that of `anthropic` does not.
-    """
-
-    name: str
-    kind: Literal["openai", "anthropic"]
-    base_url: str
-    api_key: str
-
-    def __repr__(self) -> str:
-        """Without the key, so that it cannot be logged by accident."""
-        return f"ProviderSettings(name={self.name!r}, kind={self.kind!r}, base_url={self.base_url!r}, api_key=***)"
 
 
 class ConfiguredModels:
@@ -52,41 +39,71 @@ class ConfiguredModels:
         transport: httpx2.AsyncBaseTransport,
         providers: Sequence[ProviderSettings],
         *,
+        stored: StoredProviders | None = None,
         bounds: CallBounds | None = None,
     ) -> None:
         self._world = world
         self._sender = Sender(world.wall, transport, bounds=bounds or CallBounds())
+        self._forwarder = Forwarder(transport, self._sender.bounds)
         self._providers: dict[str, _Provider] = {}
+        self._stored = stored
+        self._built: dict[str, tuple[int, _Provider]] = {}  # stored ones, by name, with the version built from
         for settings in providers:
             if not settings.name or "/" in settings.name or settings.name in (*self._providers, "kelpie"):
                 raise InvalidInput(f"the provider name '{settings.name}' is taken or malformed", field="name")
             self._providers[settings.name] = _Provider(settings, self._sender)
+
+    @property
+    def configured(self) -> list[ProviderSettings]:
+        """The operator's own providers, in their order."""
+        return [provider.settings for provider in self._providers.values()]
 
     async def find(self, handle: str) -> ModelInfo:
         """The model of that handle; see `model.Models.find`."""
         if handle == REHEARSED_INFO.handle:
             return REHEARSED_INFO
         name, _, model = handle.partition("/")
-        provider = self._providers.get(name)
-        if provider is None or not model:
-            configured = ", ".join([*self._providers, "kelpie"])
-            raise NotFound(f"no model '{handle[:200]}' is configured; providers: {configured}", handle=handle[:200])
+        provider = await self._provider(name) if model else None
+        if provider is None:
+            known = ", ".join([*self._providers, *[record.name for record in await self._records()], "kelpie"])
+            raise NotFound(f"no model '{handle[:200]}' is configured; providers: {known}", handle=handle[:200])
         return await provider.catalogue.find(model)
 
     async def list_models(self) -> list[ModelInfo]:
         """Every model, in the order of the providers; see `model.Models.list_models`."""
+        providers = [*self._providers.values()]
+        for record in await self._records():
+            try:
+                provider = await self._provider(record.name)
+            except SecretUnreadable:  # whoever asks one of its models is told
+                continue
+            if provider is not None and provider not in providers:
+                providers.append(provider)
         async with asyncio.TaskGroup() as group:
             lists = [
-                group.create_task(provider.catalogue.list_models(), name=f"llm.list.{name}")
-                for name, provider in self._providers.items()
+                group.create_task(provider.catalogue.list_models(), name=f"llm.list.{provider.settings.name}")
+                for provider in providers
             ]
         return [REHEARSED_INFO, *(info for listed in lists for info in listed.result())]
+
+    async def check(self, settings: ProviderSettings) -> int:
+        """See `line.ProviderLine.check`."""
+        provider = _Provider(settings, self._sender)
+        try:
+            return await provider.catalogue.ask()
+        except KelpieError as error:
+            raise provider.without_key(error) from None
+
+    async def forward(self, settings: ProviderSettings, request: ForwardRequest) -> Forwarded:
+        """See `line.ProviderLine.forward`."""
+        headers = wire_of(settings.kind, settings.base_url).headers(settings.api_key)
+        return await self._forwarder.send(settings, headers if settings.api_key else [], request)
 
     async def ask(self, info: ModelInfo, request: ModelRequest, on_delta: OnDelta | None) -> ModelReply:
         """One call, retried by policy within one deadline; see `model.Models.ask`."""
         if info.handle == REHEARSED_INFO.handle:
             return await _rehearsed(request, on_delta)
-        provider = self._providers.get(info.provider)
+        provider = await self._provider(info.provider)
         if provider is None:
             raise NotFound(f"the provider of '{info.handle}' is no longer configured", handle=info.handle)
         assert info.model == request.model, "the request is for the model that was found"
@@ -111,14 +128,33 @@ class ConfiguredModels:
         """Close all connections; no call may follow."""
         await self._sender.close()
 
+    async def _provider(self, name: str) -> "_Provider | None":
+        """The provider of that name: the operator's, or the stored one as its record is now."""
+        if name in self._providers or self._stored is None:
+            return self._providers.get(name)
+        found = await self._stored.find_named(name)
+        if found is None:
+            self._built.pop(name, None)
+            return None
+        built = self._built.get(name)
+        if built is None or built[0] != found.version:
+            built = found.version, _Provider(self._stored.settings_of(found.value), self._sender)
+            self._built[name] = built
+        assert len(self._built) <= PROVIDERS_MAX * 2
+        return built[1]
+
+    async def _records(self) -> list[ProviderRecord]:
+        return [] if self._stored is None else await self._stored.every()
+
 
 class _Provider:
     """One provider, ready to be asked."""
 
     def __init__(self, settings: ProviderSettings, sender: Sender) -> None:
-        self.wire = _wire_of(settings)
+        self.settings = settings
+        self.wire = wire_of(settings.kind, settings.base_url)
         self.endpoint = Endpoint(settings.name, settings.base_url, self.wire.headers(settings.api_key))
-        self.catalogue = Catalogue(settings.name, settings.kind, self.wire, self.endpoint, sender)
+        self.catalogue = Catalogue(settings, self.wire, self.endpoint, sender)
         self._api_key = settings.api_key
 
     def without_key(self, error: KelpieError) -> KelpieError:
@@ -184,14 +220,15 @@ class _Call:
             self._on_delta(delta)
 
 
-def _wire_of(settings: ProviderSettings) -> Wire:
-    match settings.kind:
+def wire_of(kind: WireKind, base_url: str) -> Wire:
+    """The codec of that wire."""
+    match kind:
         case "openai":
-            return OpenAIWire(settings.base_url)
+            return OpenAIWire(base_url)
         case "anthropic":
             return AnthropicWire()
         case _:
-            assert_never(settings.kind)
+            assert_never(kind)
 
 
 def _looks_like_events(answer: Answer) -> bool:

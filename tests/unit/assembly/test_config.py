@@ -4,7 +4,7 @@ import pytest
 
 from kelpie.config import ANTHROPIC_URL, OPENAI_URL, SETTINGS, Config, read_config, unknown_variables
 from kelpie.errors import InvalidInput
-from kelpie.llm.providers import ProviderSettings
+from kelpie.llm.provider import ProviderSettings
 
 DEFAULTS = Config(
     host="127.0.0.1",

@@ -22,7 +22,8 @@ from kelpie.llm.messages import (
     ToolReturnPart,
 )
 from kelpie.llm.model import ModelInfo
-from kelpie.llm.providers import ConfiguredModels, ProviderSettings
+from kelpie.llm.provider import ProviderSettings
+from kelpie.llm.providers import ConfiguredModels
 from kelpie.llm.transport import CallBounds, open_transport
 from kelpie.llm.wire import ReplyOrigin
 from kelpie.system import system_world

@@ -7,7 +7,8 @@ import pytest
 
 from kelpie.errors import InvalidInput, ModelRefused, ModelUnavailable, NotFound, WindowOverflow
 from kelpie.llm.messages import Delta, ModelReply, TextPart
-from kelpie.llm.providers import ConfiguredModels, ProviderSettings
+from kelpie.llm.provider import ProviderSettings
+from kelpie.llm.providers import ConfiguredModels
 from kelpie.llm.rehearsed import REHEARSED_INFO
 from kelpie.llm.transport import CallBounds, open_transport
 from kelpie.system import system_world

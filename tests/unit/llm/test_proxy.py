@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from kelpie.llm.messages import Delta, TextPart
-from kelpie.llm.providers import ConfiguredModels, ProviderSettings
+from kelpie.llm.provider import ProviderSettings
+from kelpie.llm.providers import ConfiguredModels
 from kelpie.llm.transport import open_transport
 from kelpie.system import system_world
 from kelpie_sim.model_server import ModelServer
