@@ -22,8 +22,10 @@ from kelpie.api.letta.house import House, furnish
 from kelpie.api.letta.table import route_table
 from kelpie.config import Config
 from kelpie.ids import NodeId
+from kelpie.llm.line import NoLine, ProviderLine
 from kelpie.llm.model import Models
 from kelpie.llm.providers import ConfiguredModels
+from kelpie.llm.stored_providers import StoredProviders
 from kelpie.llm.transport import open_transport
 from kelpie.memory.blocks import Blocks
 from kelpie.storage.checked import CheckedStore
@@ -60,7 +62,14 @@ class Node:
 
 
 def build_node(
-    world: World, store: Store, models: Models, toolboxes: Sequence[Toolbox], node_id: NodeId, *, vault: Vault
+    world: World,
+    store: Store,
+    models: Models,
+    toolboxes: Sequence[Toolbox],
+    node_id: NodeId,
+    *,
+    vault: Vault,
+    line: ProviderLine | None = None,
 ) -> Node:
     """The house over these parts, which stay the caller's to close. Nothing runs before `Node.run`."""
     records = Records(CheckedStore(store))
@@ -76,6 +85,7 @@ def build_node(
         blocks=Blocks(records, world),
         tools=catalog,
         models=models,
+        line=line or NoLine(),
         door=AgentDoor(world, records, Router(host), outbox),
     )
     return Node(App(route_table(), house, world.entropy), house, host)
@@ -93,9 +103,10 @@ async def open_real(config: Config) -> AsyncIterator[Node]:
     try:
         given = config.encryption_key
         vault = Vault(key_from_text(given) if given else key_from_file(data_dir, world.entropy), world.entropy)
-        models = ConfiguredModels(world, open_transport(config.proxy), config.providers)
+        stored = StoredProviders(Records(CheckedStore(store)), vault, world)
+        models = ConfiguredModels(world, open_transport(config.proxy), config.providers, stored=stored)
         try:
-            yield build_node(world, store, models, (), LOCAL, vault=vault)
+            yield build_node(world, store, models, (), LOCAL, vault=vault, line=models)
         finally:
             await models.close()
     finally:

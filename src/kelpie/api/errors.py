@@ -2,7 +2,7 @@
 
     Refused            400 InvalidInput (`INVALID_ARGUMENT: ...`), 422 when the request itself is malformed
                        404 NotFound, 409 AlreadyExists, 403 Forbidden, 422 LimitExceeded (413: the body),
-                       409 CallCycle, 400 ModelRefused, WindowOverflow,
+                       409 CallCycle, 400 ModelRefused, WindowOverflow, 401 KeyRefused,
                        SecretUnreadable, 501 LeftOut
     Unavailable        429 Busy, 409 Conflict, 507 StorageFull, 503 all others; each with Retry-After
     OutcomeUnknown     503 RunStalled, 504 all others; clients are asked not to repeat it by themselves
@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 
 from kelpie.agent.state import RunError
-from kelpie.errors import Conflict, InvalidInput, KelpieError, LimitExceeded, OutcomeUnknown, Unavailable
+from kelpie.errors import Conflict, InvalidInput, KelpieError, LimitExceeded, OutcomeUnknown, Refused, Unavailable
 from kelpie.limits import RETRY_AFTER_MS
 
 STATUSES: dict[str, int] = {
@@ -38,6 +38,7 @@ STATUSES: dict[str, int] = {
     "request_too_large": 413,
     "call_cycle": 409,
     "model_refused": 400,
+    "key_refused": 401,
     "window_overflow": 400,
     "secret_unreadable": 400,
     "refused": 400,
@@ -111,6 +112,12 @@ class RequestTooLarge(LimitExceeded):
     """The body or the query is over its bound."""
 
     code = "request_too_large"
+
+
+class KeyRefused(Refused):
+    """A provider that a client asked to check does not take the key."""
+
+    code = "key_refused"
 
 
 class RunFailed(KelpieError):

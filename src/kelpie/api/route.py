@@ -33,6 +33,7 @@ ID_KINDS = {
     "identity_id": "identity",
     "message_id": "message",
     "passage_id": "passage",
+    "provider_id": "provider",
     "sandbox_config_id": "sandbox",
     "source_id": "source",
     "step_id": "step",

@@ -47,6 +47,7 @@ class Forwarder:
 
     async def send(self, settings: ProviderSettings, ours: Sequence[Header], request: ForwardRequest) -> Forwarded:
         """The answer, once its head has come. Headers of ours win over the client's. Raises ModelUnavailable."""
+        assert request.path.startswith("/")
         named = {name for name, _ in ours}
         theirs = [(name, value) for name, value in request.headers if name not in named]
         endpoint = Endpoint(settings.name, settings.base_url, [*theirs, *ours])
@@ -70,6 +71,7 @@ class Forwarder:
         """The body, each piece waited for as long as our own calls wait, and as long in all."""
         clock = asyncio.get_running_loop().time
         deadline, heard = clock() + self._bounds.call_ms / 1_000, 0
+        assert deadline > clock()
         pieces = aiter(stream)
         try:
             while True:
@@ -82,6 +84,7 @@ class Forwarder:
                     raise unavailable(endpoint, f"fell silent after {heard} bytes") from None
                 except httpx2.TransportError as error:
                     raise unavailable(endpoint, f"broke off its answer after {heard} bytes: {error}") from None
+                assert piece is not None
                 heard += len(piece)
                 if heard > self._bounds.reply_bytes_max:
                     raise ModelUnavailable(f"{endpoint.provider} sent more than {self._bounds.reply_bytes_max} bytes")

@@ -75,7 +75,8 @@ class StoredProviders:
             )
         id = id or new_id("provider", self._world.entropy)
         now_us = self._world.wall.now_us()
-        assert fields.base_url
+        assert fields.base_url and fields.brand
+        assert id.startswith("provider-")
         record = ProviderRecord(
             id=id,
             name=name,

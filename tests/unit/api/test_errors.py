@@ -16,7 +16,7 @@ def _leaves(family: type[KelpieError]) -> list[type[KelpieError]]:
 @pytest.mark.parametrize(
     ("family", "statuses"),
     [
-        (Refused, {400, 403, 404, 405, 409, 413, 422, 501}),
+        (Refused, {400, 401, 403, 404, 405, 409, 413, 422, 501}),
         (Unavailable, {409, 429, 503, 507}),
         (OutcomeUnknown, {503, 504}),
         (Broken, {500}),

@@ -7,7 +7,9 @@ from kelpie.agent.door import AgentDoor
 from kelpie.agent.listing import Listing
 from kelpie.agent.roster import Roster
 from kelpie.api.letta.modelmemo import ModelMemo
+from kelpie.llm.line import ProviderLine
 from kelpie.llm.model import Models
+from kelpie.llm.stored_providers import StoredProviders
 from kelpie.memory.blocks import Blocks
 from kelpie.memory.history import History
 from kelpie.storage.records import Records
@@ -28,6 +30,8 @@ class House(Struct, frozen=True, kw_only=True):
     tools: ToolCatalog
     models: Models
     memo: ModelMemo
+    providers: StoredProviders
+    line: ProviderLine
     door: AgentDoor
 
 
@@ -39,6 +43,7 @@ def furnish(
     blocks: Blocks,
     tools: ToolCatalog,
     models: Models,
+    line: ProviderLine,
     door: AgentDoor,
 ) -> House:
     """A house of the parts that the assembly picked."""
@@ -53,5 +58,7 @@ def furnish(
         tools=tools,
         models=models,
         memo=ModelMemo(models),
+        providers=StoredProviders(records, vault, world),
+        line=line,
         door=door,
     )

@@ -8,7 +8,7 @@ MODELS_REMEMBERED_MAX = 1_024
 
 
 class ModelMemo:
-    """Facts by handle. Providers are fixed while a process lives, so what was found stays true enough to be shown."""
+    """Facts by handle, kept until a client changes the provider: what was found stays true enough to be shown."""
 
     def __init__(self, models: Models) -> None:
         self._models = models
@@ -27,6 +27,10 @@ class ModelMemo:
             self._known.clear()
         self._known[handle] = info
         return info
+
+    def forget(self, provider: str) -> None:
+        """A provider was changed: look at its models anew."""
+        self._known = {handle: info for handle, info in self._known.items() if info.provider != provider}
 
 
 def _guess(handle: str) -> ModelInfo:

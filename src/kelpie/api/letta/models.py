@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Struct
 
 from kelpie.api.letta.house import House
+from kelpie.api.letta.provider_kinds import ProviderType
 from kelpie.api.route import Ask, Route, one_of
 from kelpie.llm.messages import Sampling
 from kelpie.llm.model import ModelInfo
@@ -12,6 +13,12 @@ from kelpie.llm.model import ModelInfo
 TEMPERATURE_SHOWN = 1.0  # when the agent leaves it to the provider
 EMBEDDING_DIMENSIONS = {"text-embedding-3-large": 3072}
 EMBEDDING_DIMENSIONS_DEFAULT = 1536
+ENDPOINT_KINDS = {
+    "cerebras": "openai",
+    "fireworks": "openai",
+    "lmstudio_openai": "lmstudio-chatcompletions",
+    "sglang": "openai",
+}  # where the endpoint's kind is not called as the provider's
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 
 
@@ -165,17 +172,18 @@ class ListModels(Struct, frozen=True, kw_only=True):
     """Whose models."""
 
     provider_name: str | None = None
-    provider_type: str | None = None
-    provider_category: list[str] | None = None
+    provider_type: ProviderType | None = None
+    provider_category: list[Literal["base", "byok"]] | None = None
 
 
 def show_llm_config(info: ModelInfo, sampling: Sampling, context_tokens: int) -> LlmConfigOut:
     """The older form of what an agent's model is asked with."""
     return LlmConfigOut(
         model=info.model,
-        model_endpoint_type=_wire_kind(info),
+        model_endpoint_type=_endpoint_kind(info),
         model_endpoint=info.endpoint,
         provider_name=info.provider,
+        provider_category="byok" if info.stored else "base",
         context_window=context_tokens,
         handle=info.handle,
         temperature=TEMPERATURE_SHOWN if sampling.temperature is None else sampling.temperature,
@@ -220,10 +228,11 @@ def show_model(info: ModelInfo) -> ModelOut:
         handle=info.handle,
         name=info.model,
         display_name=info.model,
-        provider_type=_wire_kind(info),
+        provider_type=info.brand or _wire_kind(info),
         provider_name=info.provider,
+        provider_category="byok" if info.stored else "base",
         model=info.model,
-        model_endpoint_type=_wire_kind(info),
+        model_endpoint_type=_endpoint_kind(info),
         model_endpoint=info.endpoint,
         context_window=info.context_tokens,
         max_tokens=info.output_tokens_max,
@@ -234,13 +243,12 @@ def show_model(info: ModelInfo) -> ModelOut:
 async def list_models(house: House, ask: Ask[ListModels, None]) -> list[ModelOut]:
     """Every model of every configured provider."""
     query = ask.query
-    shown = [show_model(info) for info in await house.models.list_models()]
-    if query.provider_category and "base" not in query.provider_category:
-        return []
     return [
         model
-        for model in shown
-        if query.provider_name in (None, model.provider_name) and query.provider_type in (None, model.provider_type)
+        for model in map(show_model, await house.models.list_models())
+        if query.provider_name in (None, model.provider_name)
+        and query.provider_type in (None, model.provider_type)
+        and (not query.provider_category or model.provider_category in query.provider_category)
     ]
 
 
@@ -252,6 +260,12 @@ async def list_embedding_models(house: House, ask: Ask[None, None]) -> list[Embe
 def _wire_kind(info: ModelInfo) -> str:
     """The wire that clients are told; the offline model has none of its own, and clients know only these."""
     return "anthropic" if info.provider_kind == "anthropic" else "openai"
+
+
+def _endpoint_kind(info: ModelInfo) -> str:
+    """The kind of endpoint in the older form, whose list is shorter than that of the kinds of providers."""
+    brand = info.brand or _wire_kind(info)
+    return ENDPOINT_KINDS.get(brand, brand)
 
 
 def _thinks(sampling: Sampling) -> bool:

@@ -1,7 +1,7 @@
 """Every route of this server, as one table, and the pages about them."""
 
 from kelpie.api import docs
-from kelpie.api.letta import agents, blocks, core_memory, health, left_out, messages, models, runs, tools
+from kelpie.api.letta import agents, blocks, core_memory, health, left_out, messages, models, providers, runs, tools
 from kelpie.api.route import Route, RouteTable
 
 ROUTES: tuple[Route, ...] = (
@@ -13,6 +13,7 @@ ROUTES: tuple[Route, ...] = (
     *runs.ROUTES,
     *blocks.ROUTES,
     *tools.ROUTES,
+    *providers.ROUTES,
     *left_out.ROUTES,
 )
 ALIASES = {"latest": "v1"}
