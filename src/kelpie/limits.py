@@ -138,6 +138,11 @@ TEXT_FIELD_CHARS_MAX = 10_000
 METADATA_BYTES_MAX = 64_000
 
 # -- archives ----------------------------------------------------------------------------------------------
+EMBEDDING_DIMENSIONS_MAX = 8_192
+EMBEDDING_BATCH_TEXTS_MAX = 64  # texts of one request to a provider
+EMBEDDING_BATCH_CHARS_MAX = 200_000  # of all texts of one request, unless it has only one
+EMBEDDING_CALL_MS = 60_000
+LEXICAL_WORDS_KEPT_MAX = 16_384  # words whose features the built-in embedder remembers, about 10 MiB
 
 # -- folders and files -------------------------------------------------------------------------------------
 

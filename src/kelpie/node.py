@@ -22,6 +22,7 @@ from kelpie.api.letta.house import House, furnish
 from kelpie.api.letta.table import route_table
 from kelpie.config import Config
 from kelpie.ids import NodeId
+from kelpie.llm.embedding import Embeddings
 from kelpie.llm.line import NoLine, ProviderLine
 from kelpie.llm.model import Models
 from kelpie.llm.providers import ConfiguredModels
@@ -69,6 +70,7 @@ def build_node(
     node_id: NodeId,
     *,
     vault: Vault,
+    embeddings: Embeddings,
     line: ProviderLine | None = None,
 ) -> Node:
     """The house over these parts, which stay the caller's to close. Nothing runs before `Node.run`."""
@@ -86,6 +88,7 @@ def build_node(
         tools=catalog,
         models=models,
         line=line or NoLine(),
+        embeddings=embeddings,
         door=AgentDoor(world, records, Router(host), outbox),
     )
     return Node(App(route_table(), house, world.entropy), house, host)
@@ -106,7 +109,8 @@ async def open_real(config: Config) -> AsyncIterator[Node]:
         stored = StoredProviders(Records(CheckedStore(store)), vault, world)
         models = ConfiguredModels(world, open_transport(config.proxy), config.providers, stored=stored)
         try:
-            yield build_node(world, store, models, (), LOCAL, vault=vault, line=models)
+            embeddings = Embeddings(models)
+            yield build_node(world, store, models, (), LOCAL, vault=vault, embeddings=embeddings, line=models)
         finally:
             await models.close()
     finally:

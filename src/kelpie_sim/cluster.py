@@ -13,6 +13,7 @@ from kelpie.api.app import App
 from kelpie.cluster.lease import LEASES
 from kelpie.errors import StoreDown
 from kelpie.ids import NodeId
+from kelpie.llm.embedding import Embeddings
 from kelpie.node import Node, build_node
 from kelpie.tools.tool import Tool, ToolOutcome, ToolRequest
 from kelpie_sim.checkers.rows import Rows
@@ -109,7 +110,8 @@ class Cluster:
         rng = sim.stream("models", host.name, host.lives)
         models = SimModels(world.entropy, world.marks, _model_faults(sim, rng))
         tools, node_id = [NodeTools(self, host.name)], NodeId(host.name)
-        node = build_node(world, sim.server.open(host), models, tools, node_id, vault=Vault(VAULT_KEY, world.entropy))
+        vault, embeddings = Vault(VAULT_KEY, world.entropy), Embeddings(None)
+        node = build_node(world, sim.server.open(host), models, tools, node_id, vault=vault, embeddings=embeddings)
         self.nodes[host.name] = node
         started = asyncio.Event()
         try:

@@ -2,7 +2,7 @@
 
     POST /v1/chat/completions   OpenAI Chat Completions        GET /v1/models   in the form that the headers ask for
     POST /v1/messages           Anthropic Messages             GET /_requests   what was sent, newest last
-    POST /_reset                forget requests, counters and faults
+    POST /v1/embeddings         OpenAI Embeddings              POST /_reset     forget requests, counters and faults
 
 It follows the instructions of `kelpie.llm.script` in what the user said, commits the faults of
 `model_faults.py`, and refuses what the providers would refuse (`model_rules.py`). It is a plain asyncio
@@ -20,6 +20,7 @@ from msgspec import Raw, Struct
 
 from kelpie.llm.messages import ReasoningPart, TextPart, ToolCallPart
 from kelpie.llm.script import ScriptedCall, ScriptedText, read_script, words_after_return
+from kelpie_sim.model_embeddings import EMBEDDING_MODELS, AskedEmbeddings, embedding_fault, embeddings_whole
 from kelpie_sim.model_faults import FaultBook, number_in, quirks_of, wanted
 from kelpie_sim.model_rules import first_fault
 from kelpie_sim.model_wires import (
@@ -41,7 +42,7 @@ REQUESTS_KEPT = 200
 LISTED_MODELS = (
     "scripted", "scripted-small", "slow-100", "slow-1000", "fault-429-twice", "fault-500", "fault-500-once",
     "fault-401", "fault-garbage", "fault-empty", "fault-half-stream", "fault-silence", "fault-overflow",
-    "bad-arguments", "twin-calls",
+    "bad-arguments", "twin-calls", *EMBEDDING_MODELS, "embed-64",
 )  # fmt: skip
 _HEAD_BYTES_MAX = 65_536
 _BODY_BYTES_MAX = 16_000_000
@@ -106,6 +107,8 @@ class ModelServer:
                 return self._ask("openai", path, headers, body)
             case ("POST", "/v1/messages"):
                 return self._ask("anthropic", path, headers, body)
+            case ("POST", "/v1/embeddings"):
+                return self._embed(path, headers, body)
             case ("GET", "/v1/models"):
                 return self._list("anthropic" if "anthropic-version" in headers else "openai", query)
             case ("GET", "/_requests"):
@@ -136,6 +139,21 @@ class ModelServer:
             return _refusal(wire, 400, words, "invalid_request_error")
         reply = _reply(asked, situation, names, wire, self._count, len(body))
         return _plan(wire, asked, reply, names)
+
+    def _embed(self, path: str, headers: dict[str, str], body: bytes) -> Plan:
+        self._count += 1
+        try:
+            asked = msgspec.json.decode(body, type=AskedEmbeddings)
+        except msgspec.DecodeError as error:
+            return _refusal("openai", 400, f"the body is not a request: {error}", "invalid_request_error")
+        self._kept.append(Kept(number=self._count, wire="openai", path=path, headers=headers, body=Raw(body)))
+        fault = self._book.status_fault(wanted("", " ".join(asked.texts)), "openai")
+        if fault is not None:
+            return _refusal("openai", fault.status, fault.words, fault.kind, fault.retry_after_s)
+        words = embedding_fault(asked)
+        if words is not None:
+            return _refusal("openai", 400, words, "invalid_request_error")
+        return Plan(chunks=[_whole(200, embeddings_whole(asked))])
 
     def _list(self, wire: WireName, query: str) -> Plan:
         fields = {name: value for name, _, value in (field.partition("=") for field in query.split("&"))}

@@ -54,6 +54,7 @@ MORE = {
     ("ready", "kelpie_version"): "our own version",
 }
 OTHER = {
+    "embedding_endpoint": "the built-in model has none",
     "last_run_completion": "theirs forgot when an agent's last run ended",
     "last_run_duration_ms": "theirs forgot how long it took",
     "last_stop_reason": "depends on what was recorded in between",

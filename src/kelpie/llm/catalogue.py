@@ -4,7 +4,15 @@ import asyncio
 
 from kelpie.errors import KelpieError, NotFound
 from kelpie.limits import MODEL_LIST_KEPT_MS, MODEL_LIST_PAGES_MAX, MODEL_LIST_RETRY_MS, MODELS_PER_PROVIDER_MAX
-from kelpie.llm.known_models import ANTHROPIC_MODELS, OPENAI_MODELS, UNKNOWN_SIZE, chats, size_of
+from kelpie.llm.known_models import (
+    ANTHROPIC_MODELS,
+    OPENAI_EMBEDDING_MODELS,
+    OPENAI_MODELS,
+    UNKNOWN_SIZE,
+    chats,
+    embeds,
+    size_of,
+)
 from kelpie.llm.model import ModelInfo
 from kelpie.llm.provider import ProviderSettings
 from kelpie.llm.transport import Endpoint, Sender
@@ -56,6 +64,14 @@ class Catalogue:
         if not self._listed:
             return [self._info(model, None) for model in _OFFICIAL_LISTS.get(self._endpoint.address, ())]
         return [self._info(model, self._listed[model]) for model in sorted(self._listed) if chats(model)]
+
+    async def list_embedding_models(self) -> list[str]:
+        """The names of the models that embed, sorted; what is known of OpenAI when it does not answer."""
+        await self._refresh(MODEL_LIST_KEPT_MS)
+        if not self._listed:
+            official = _OFFICIAL_LISTS.get(self._endpoint.address) is OPENAI_MODELS
+            return list(OPENAI_EMBEDDING_MODELS) if official else []
+        return [model for model in sorted(self._listed) if embeds(model)]
 
     async def _refresh(self, kept_ms: int) -> None:
         """Ask for the list unless the one at hand is younger; a failure keeps the one at hand."""

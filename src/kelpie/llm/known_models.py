@@ -50,6 +50,13 @@ _ANTHROPIC_SIZES: tuple[tuple[str, ModelSize], ...] = (
 OPENAI_MODELS = ("gpt-5", "gpt-5-mini", "gpt-4.1", "gpt-4.1-mini", "gpt-4o", "gpt-4o-mini")
 ANTHROPIC_MODELS = ("claude-opus-4-8", "claude-sonnet-5", "claude-haiku-4-5")
 
+OPENAI_EMBEDDING_MODELS = ("text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002")
+_EMBEDDING_DIMENSIONS = {
+    "text-embedding-3-small": 1_536, "text-embedding-3-large": 3_072, "text-embedding-ada-002": 1_536,
+    "nomic-embed-text": 768, "mxbai-embed-large": 1_024, "all-minilm": 384, "bge-m3": 1_024,
+    "snowflake-arctic-embed": 1_024, "mistral-embed": 1_024,
+}  # fmt: skip
+_EMBEDS = re.compile(r"embed|minilm|(^|[/-])(bge|gte|e5)-", re.IGNORECASE)
 _OPENAI_REASONER = re.compile(r"o\d|gpt-[5-9]")
 _CLAUDE_VERSION = re.compile(r"claude-[a-z]+-(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
 _NOT_FOR_CHAT = re.compile(
@@ -70,6 +77,16 @@ def size_of(kind: str, model: str) -> ModelSize | None:
 def chats(model: str) -> bool:
     """Whether a model of that name is for conversation, as far as its name tells."""
     return _NOT_FOR_CHAT.search(model.lower()) is None
+
+
+def embeds(model: str) -> bool:
+    """Whether a model of that name embeds texts, as far as its name tells."""
+    return _EMBEDS.search(model) is not None
+
+
+def dimensions_of(model: str) -> int | None:
+    """How many numbers the vectors of a well-known embedding model have; None when it is not known."""
+    return _EMBEDDING_DIMENSIONS.get(model.rpartition("/")[2].partition(":")[0])
 
 
 def takes_temperature(model: str) -> bool:

@@ -6,19 +6,22 @@ that clients have stored; one of those is built anew when its record has changed
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import assert_never
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar, assert_never
 
 import httpx2
 
 from kelpie.errors import InvalidInput, KelpieError, NotFound, SecretUnreadable
-from kelpie.limits import MODEL_RETRIES_MAX, PROVIDERS_MAX
+from kelpie.limits import EMBEDDING_CALL_MS, MODEL_RETRIES_MAX, PROVIDERS_MAX
 from kelpie.llm.anthropic import AnthropicWire
 from kelpie.llm.catalogue import Catalogue
+from kelpie.llm.embedding import EmbeddingInfo
 from kelpie.llm.forward import Forwarded, Forwarder, ForwardRequest
+from kelpie.llm.known_models import dimensions_of
 from kelpie.llm.messages import Delta, ModelReply, ModelRequest
 from kelpie.llm.model import ModelInfo, OnDelta
 from kelpie.llm.openai import OpenAIWire
+from kelpie.llm.openai_embeddings import EMBEDDINGS_PATH, decode_embeddings, encode_embeddings
 from kelpie.llm.pieces import pieces_of
 from kelpie.llm.provider import ProviderSettings, WireKind
 from kelpie.llm.rehearsed import REHEARSED_INFO, rehearse
@@ -28,6 +31,8 @@ from kelpie.llm.stored_providers import ProviderRecord, StoredProviders
 from kelpie.llm.transport import Answer, CallBounds, Endpoint, Sender
 from kelpie.llm.wire import ReplyOrigin, StreamDecoder, Wire
 from kelpie.world import World
+
+T = TypeVar("T")
 
 
 class ConfiguredModels:
@@ -71,14 +76,7 @@ class ConfiguredModels:
 
     async def list_models(self) -> list[ModelInfo]:
         """Every model, in the order of the providers; see `model.Models.list_models`."""
-        providers = [*self._providers.values()]
-        for record in await self._records():
-            try:
-                provider = await self._provider(record.name)
-            except SecretUnreadable:  # whoever asks one of its models is told
-                continue
-            if provider is not None and provider not in providers:
-                providers.append(provider)
+        providers = await self._every()
         async with asyncio.TaskGroup() as group:
             lists = [
                 group.create_task(provider.catalogue.list_models(), name=f"llm.list.{provider.settings.name}")
@@ -107,22 +105,49 @@ class ConfiguredModels:
         if provider is None:
             raise NotFound(f"the provider of '{info.handle}' is no longer configured", handle=info.handle)
         assert info.model == request.model, "the request is for the model that was found"
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + self._sender.bounds.call_ms / 1_000
-        for attempt in range(MODEL_RETRIES_MAX + 1):
-            call = _Call(provider, info, request, on_delta)
+        reported = False
+
+        async def attempt(deadline: float) -> ModelReply:
+            nonlocal reported
+            call = _Call(provider, info, request, _report_nothing if reported else on_delta)
             try:
                 return await call.make(self._sender, deadline)
-            except KelpieError as error:
-                delay_ms = retry_delay_ms(error, attempt, self._world.entropy.fraction())
-                assert delay_ms is None or delay_ms > 0
-                if delay_ms is None or clock() + delay_ms / 1_000 >= deadline:
-                    raise provider.without_key(error) from None
-                self._world.marks.reached("model call repeated")
-            if call.reported:
-                on_delta = _report_nothing
-            await asyncio.sleep(delay_ms / 1_000)
-        raise AssertionError("the policy gives up at the last attempt")
+            finally:
+                assert on_delta is not None or not call.reported, "pieces go to a reader"
+                reported = reported or call.reported
+
+        return await self._persist(provider, self._sender.bounds.call_ms, attempt)
+
+    async def list_embeddings(self) -> list[EmbeddingInfo]:
+        """Every embedding model; see `embedding.EmbeddingSource.list_embeddings`."""
+        found: list[EmbeddingInfo] = []
+        for provider in await self._every():
+            if provider.embeds:
+                found += [provider.embedding(model) for model in await provider.catalogue.list_embedding_models()]
+        return found
+
+    async def find_embedding(self, handle: str) -> EmbeddingInfo | None:
+        """The embedding model of that handle; see `embedding.EmbeddingSource.find_embedding`."""
+        name, _, model = handle.partition("/")
+        provider = await self._provider(name) if model else None
+        if provider is None or not provider.embeds:
+            return None
+        return provider.embedding((await provider.catalogue.find(model)).model)
+
+    async def ask_embeddings(self, info: EmbeddingInfo, texts: Sequence[str]) -> list[list[float]]:
+        """One request, retried by policy; see `embedding.EmbeddingSource.ask_embeddings`."""
+        provider = await self._provider(info.provider)
+        if provider is None:
+            raise NotFound(f"the provider of '{info.handle}' is no longer configured", handle=info.handle)
+        body = encode_embeddings(info.model, texts)
+
+        async def attempt(deadline: float) -> list[list[float]]:
+            answer = await self._sender.send(provider.endpoint, "POST", EMBEDDINGS_PATH, body, deadline=deadline)
+            if answer.status != 200:
+                raise provider.wire.error(answer.status, answer.body, answer.retry_after_ms, info.provider)
+            return decode_embeddings(answer.body, info.provider)
+
+        return await self._persist(provider, min(EMBEDDING_CALL_MS, self._sender.bounds.call_ms), attempt)
 
     async def close(self) -> None:
         """Close all connections; no call may follow."""
@@ -143,8 +168,36 @@ class ConfiguredModels:
         assert len(self._built) <= PROVIDERS_MAX * 2
         return built[1]
 
+    async def _every(self) -> list["_Provider"]:
+        """All providers, the operator's first."""
+        providers = [*self._providers.values()]
+        for record in await self._records():
+            try:
+                provider = await self._provider(record.name)
+            except SecretUnreadable:  # whoever asks one of its models is told
+                continue
+            if provider is not None and provider not in providers:
+                providers.append(provider)
+        return providers
+
     async def _records(self) -> list[ProviderRecord]:
         return [] if self._stored is None else await self._stored.every()
+
+    async def _persist(self, provider: "_Provider", call_ms: int, attempt: Callable[[float], Awaitable[T]]) -> T:
+        """What an attempt answers, the next one made by policy, all within one deadline."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + call_ms / 1_000
+        for number in range(MODEL_RETRIES_MAX + 1):
+            try:
+                return await attempt(deadline)
+            except KelpieError as error:
+                delay_ms = retry_delay_ms(error, number, self._world.entropy.fraction())
+                assert delay_ms is None or delay_ms > 0
+                if delay_ms is None or clock() + delay_ms / 1_000 >= deadline:
+                    raise provider.without_key(error) from None
+                self._world.marks.reached("model call repeated")
+            await asyncio.sleep(delay_ms / 1_000)
+        raise AssertionError("the policy gives up at the last attempt")
 
 
 class _Provider:
@@ -155,7 +208,19 @@ class _Provider:
         self.wire = wire_of(settings.kind, settings.base_url)
         self.endpoint = Endpoint(settings.name, settings.base_url, self.wire.headers(settings.api_key))
         self.catalogue = Catalogue(settings, self.wire, self.endpoint, sender)
+        self.embeds = settings.kind == "openai"  # Anthropic has no such models
         self._api_key = settings.api_key
+
+    def embedding(self, model: str) -> EmbeddingInfo:
+        """What is known of an embedding model without asking it."""
+        return EmbeddingInfo(
+            handle=f"{self.settings.name}/{model}",
+            provider=self.settings.name,
+            provider_kind=self.settings.kind,
+            model=model,
+            endpoint=self.endpoint.base_url,
+            dimensions=dimensions_of(model) or 0,
+        )
 
     def without_key(self, error: KelpieError) -> KelpieError:
         """The error, or one that says the same without our key, should the provider have repeated it."""

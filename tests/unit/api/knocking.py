@@ -11,6 +11,7 @@ import msgspec
 from kelpie.access.vault import Vault
 from kelpie.errors import NotFound
 from kelpie.ids import NodeId
+from kelpie.llm.embedding import Embeddings
 from kelpie.llm.messages import ModelReply, ModelRequest, TextPart, Usage
 from kelpie.llm.model import ModelInfo, OnDelta
 from kelpie.llm.pieces import pieces_of
@@ -154,7 +155,8 @@ class Visitor:
 async def visit() -> AsyncIterator[Visitor]:
     """A node that lives while the block runs."""
     world, models = system_world(), ScriptedModels()
-    node = build_node(world, MemoryStore(world), models, (), NodeId("local"), vault=Vault(bytes(32), world.entropy))
+    vault, embeddings = Vault(bytes(32), world.entropy), Embeddings(None)
+    node = build_node(world, MemoryStore(world), models, (), NodeId("local"), vault=vault, embeddings=embeddings)
     started = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         running = group.create_task(node.run(started))

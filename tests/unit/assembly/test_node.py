@@ -12,6 +12,7 @@ from kelpie.access.vault import Vault
 from kelpie.config import read_config
 from kelpie.errors import StoreOwned
 from kelpie.ids import NodeId
+from kelpie.llm.embedding import Embeddings
 from kelpie.llm.providers import ConfiguredModels
 from kelpie.node import Node, build_node, open_real
 from kelpie.storage.memory import MemoryStore
@@ -50,7 +51,7 @@ def test_a_node_serves_from_the_parts_it_is_given(run: Run) -> None:
         world = system_world()
         refuse = httpx2.MockTransport(lambda request: httpx2.Response(500))
         models, vault = ConfiguredModels(world, refuse, ()), Vault(bytes(32), world.entropy)
-        node = build_node(world, MemoryStore(world), models, (), NodeId("a"), vault=vault)
+        node = build_node(world, MemoryStore(world), models, (), NodeId("a"), vault=vault, embeddings=Embeddings(None))
         await live(node, talk)
 
     run(play())

@@ -14,7 +14,7 @@ from kelpie.agent.state import NO_JSON, AgentSettings, Compaction
 from kelpie.api.letta.agent_shapes import KeptFields, kept_fields
 from kelpie.api.letta.block_shapes import BlockIn, read_block_fields
 from kelpie.api.letta.message_requests import MessageIn, read_message
-from kelpie.api.letta.models import Effort
+from kelpie.api.letta.models import Effort, EmbeddingConfigIn, read_embedding_config
 from kelpie.errors import InvalidInput
 from kelpie.ids import UUID_PATTERN, BlockId, ToolId
 from kelpie.limits import COMPACTION_KEEP_PERCENT
@@ -110,7 +110,7 @@ class AgentFieldsIn(Struct, frozen=True, kw_only=True):
     embedding: str | None = None
     model_settings: ModelSettingsIn | None = None
     llm_config: LlmConfigIn | None = None
-    embedding_config: dict[str, Any] | None = None
+    embedding_config: EmbeddingConfigIn | None = None
     compaction_settings: CompactionIn | None = None
     context_window_limit: Tokens | None = None
     max_tokens: Tokens | None = None
@@ -270,8 +270,7 @@ def _handle(wire: AgentFieldsIn) -> str | None:
 
 
 def _embedding(wire: AgentFieldsIn) -> str | None:
-    handle = (wire.embedding_config or {}).get("handle")
-    return wire.embedding or (handle if isinstance(handle, str) else None)
+    return wire.embedding or read_embedding_config(wire.embedding_config)
 
 
 def _window(wire: AgentFieldsIn) -> int | None:

@@ -117,7 +117,6 @@ class KeptFields(Struct, frozen=True, kw_only=True, omit_defaults=True):
     enable_sleeptime: bool | None = None
     max_files_open: int | None = MAX_FILES_OPEN
     per_file_view_window_char_limit: int | None = FILE_VIEW_CHARS
-    embedding_config: dict[str, Any] | None = None
 
 
 _KEPT = msgspec.json.Decoder(KeptFields)
@@ -140,6 +139,7 @@ async def show_agent(house: House, view: AgentView, parts: frozenset[str] = ALL_
     """An agent as the wire shows it."""
     settings, state = view.settings, view.state
     info = await house.memo.recall(settings.model)
+    embedding = None if settings.embedding is None else await house.embeddings.recall(settings.embedding)
     kept = kept_fields(settings)
     blocks = [show_block(block) for block in view.blocks] if "agent.blocks" in parts else []
     tools = [show_tool(tool) for tool in await house.tools.present(settings.tools)] if "agent.tools" in parts else []
@@ -152,9 +152,9 @@ async def show_agent(house: House, view: AgentView, parts: frozenset[str] = ALL_
         system=settings.system,
         agent_type=settings.kind,
         llm_config=show_llm_config(info, settings.sampling, settings.context_window_tokens),
-        embedding_config=kept.embedding_config or _embedding_config(settings),
+        embedding_config=None if embedding is None else show_embedding_config(embedding),
         model=settings.model,
-        embedding=settings.embedding,
+        embedding=None if embedding is None else embedding.handle,
         model_settings=show_model_settings(info, settings.sampling),
         compaction_settings=_compaction(settings),
         description=settings.description,
@@ -176,10 +176,6 @@ async def show_agent(house: House, view: AgentView, parts: frozenset[str] = ALL_
         per_file_view_window_char_limit=kept.per_file_view_window_char_limit,
         hidden=settings.hidden,
     )
-
-
-def _embedding_config(settings: AgentSettings) -> EmbeddingConfigOut | None:
-    return None if settings.embedding is None else show_embedding_config(settings.embedding)
 
 
 def _compaction(settings: AgentSettings) -> CompactionOut:

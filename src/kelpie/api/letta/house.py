@@ -7,6 +7,7 @@ from kelpie.agent.door import AgentDoor
 from kelpie.agent.listing import Listing
 from kelpie.agent.roster import Roster
 from kelpie.api.letta.modelmemo import ModelMemo
+from kelpie.llm.embedding import Embeddings
 from kelpie.llm.line import ProviderLine
 from kelpie.llm.model import Models
 from kelpie.llm.stored_providers import StoredProviders
@@ -29,6 +30,7 @@ class House(Struct, frozen=True, kw_only=True):
     history: History
     tools: ToolCatalog
     models: Models
+    embeddings: Embeddings
     memo: ModelMemo
     providers: StoredProviders
     line: ProviderLine
@@ -44,6 +46,7 @@ def furnish(
     tools: ToolCatalog,
     models: Models,
     line: ProviderLine,
+    embeddings: Embeddings,
     door: AgentDoor,
 ) -> House:
     """A house of the parts that the assembly picked."""
@@ -57,6 +60,7 @@ def furnish(
         history=History(records),
         tools=tools,
         models=models,
+        embeddings=embeddings,
         memo=ModelMemo(models),
         providers=StoredProviders(records, vault, world),
         line=line,

@@ -7,18 +7,18 @@ from msgspec import Struct
 from kelpie.api.letta.house import House
 from kelpie.api.letta.provider_kinds import ProviderType
 from kelpie.api.route import Ask, Route, one_of
+from kelpie.llm.embedding import EmbeddingInfo
 from kelpie.llm.messages import Sampling
 from kelpie.llm.model import ModelInfo
 
 TEMPERATURE_SHOWN = 1.0  # when the agent leaves it to the provider
-EMBEDDING_DIMENSIONS = {"text-embedding-3-large": 3072}
-EMBEDDING_DIMENSIONS_DEFAULT = 1536
 ENDPOINT_KINDS = {
     "cerebras": "openai",
     "fireworks": "openai",
     "lmstudio_openai": "lmstudio-chatcompletions",
     "sglang": "openai",
 }  # where the endpoint's kind is not called as the provider's
+EMBEDDING_DIMENSIONS_SHOWN = 1_536  # of a listed model that nobody has asked yet
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 
 
@@ -103,6 +103,14 @@ class EmbeddingConfigOut(Struct, frozen=True, kw_only=True):
     azure_endpoint: str | None = None
     azure_version: str | None = None
     azure_deployment: str | None = None
+
+
+class EmbeddingConfigIn(Struct, frozen=True, kw_only=True):
+    """An embedding model in the older form, as far as it says which one is meant."""
+
+    handle: str | None = None
+    embedding_model: str | None = None
+    embedding_endpoint_type: str | None = None
 
 
 class ReasoningOut(Struct, frozen=True, kw_only=True):
@@ -215,11 +223,38 @@ def show_model_settings(info: ModelInfo, sampling: Sampling) -> OpenAISettingsOu
     )
 
 
-def show_embedding_config(handle: str) -> EmbeddingConfigOut:
-    """What is known of an embedding model from its handle."""
-    model = handle.partition("/")[2] or handle
-    dimensions = EMBEDDING_DIMENSIONS.get(model, EMBEDDING_DIMENSIONS_DEFAULT)
-    return EmbeddingConfigOut(embedding_model=model, embedding_dim=dimensions, handle=handle)
+def read_embedding_config(wire: EmbeddingConfigIn | None) -> str | None:
+    """The handle of the embedding model that is meant."""
+    if wire is None or wire.handle is not None:
+        return None if wire is None else wire.handle
+    if wire.embedding_model is None or wire.embedding_endpoint_type is None:
+        return None
+    return f"{wire.embedding_endpoint_type}/{wire.embedding_model}"
+
+
+def show_embedding_config(info: EmbeddingInfo) -> EmbeddingConfigOut:
+    """The older form of what texts are embedded with."""
+    return EmbeddingConfigOut(
+        embedding_endpoint=info.endpoint,
+        embedding_model=info.model,
+        embedding_dim=info.dimensions or EMBEDDING_DIMENSIONS_SHOWN,
+        handle=info.handle,
+    )
+
+
+def show_embedding_model(info: EmbeddingInfo) -> EmbeddingModelOut:
+    """An embedding model in the list. Clients know no other wire than OpenAI's for the built-in one either."""
+    return EmbeddingModelOut(
+        handle=info.handle,
+        name=info.model,
+        display_name=info.model,
+        provider_type="openai",
+        provider_name=info.provider,
+        embedding_endpoint_type="openai",
+        embedding_endpoint=info.endpoint,
+        embedding_model=info.model,
+        embedding_dim=info.dimensions or EMBEDDING_DIMENSIONS_SHOWN,
+    )
 
 
 def show_model(info: ModelInfo) -> ModelOut:
@@ -253,8 +288,8 @@ async def list_models(house: House, ask: Ask[ListModels, None]) -> list[ModelOut
 
 
 async def list_embedding_models(house: House, ask: Ask[None, None]) -> list[EmbeddingModelOut]:
-    """None yet: nothing of what this server does so far embeds anything."""
-    return []
+    """Every embedding model: the built-in one, and those of the configured providers."""
+    return [show_embedding_model(info) for info in await house.embeddings.list_models()]
 
 
 def _wire_kind(info: ModelInfo) -> str:

@@ -36,9 +36,10 @@ def test_what_is_said_about_an_agent_is_shown_again(run: Run) -> None:
                 "max_files_open": 3,
             }
             made = await visitor.agent(**fields)
-            assert {name: made[name] for name in fields} == {**fields, "tags": ["x", "y"]}
+            built_in = "kelpie/lexical-512"  # no provider is configured, and what is shown is what is used
+            assert {name: made[name] for name in fields} == {**fields, "tags": ["x", "y"], "embedding": built_in}
             assert (made["model"], made["llm_config"]["handle"], made["agent_type"]) == (MODEL, MODEL, "letta_v1_agent")
-            assert made["embedding_config"]["embedding_dim"] == 3072
+            assert made["embedding_config"]["embedding_dim"] == 512
             names = [tool["name"] for tool in made["tools"]]
             assert names == ["memory_replace", "memory_insert", "conversation_search"]
             assert made["blocks"] == made["memory"]["blocks"]
