@@ -43,6 +43,7 @@ class Program:
         self.log_path = log
         self.port = free_port()
         self.ready_path = ready_path
+        self.directory = ROOT  # where it runs
         self.file_bytes_max: int | None = None  # RLIMIT_FSIZE of the child, where a test wants a full disk
         self._name = name
         self._env = {**_plain_environment(), **env}
@@ -75,7 +76,7 @@ class Program:
         with self.log_path.open("ab") as output:
             argv = [part.replace("{port}", str(self.port)) for part in self.argv]
             self._process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=self._env, cwd=ROOT
+                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=self._env, cwd=self.directory
             )
         if self.file_bytes_max is not None:
             self.limit_file_bytes(self.file_bytes_max)

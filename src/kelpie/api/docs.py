@@ -37,6 +37,7 @@ def routes(described: Sequence[Route], home: str) -> tuple[Route, ...]:
     return (
         _page("/", "home", "What this is", documents.home),
         _page("/docs", "docs", "All operations, readable", documents.docs),
+        _page("/redoc", "redoc", "The same", documents.docs),
         _page("/openapi.json", "openapi", "All operations, as an OpenAPI document", documents.openapi),
     )
 

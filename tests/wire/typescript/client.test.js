@@ -2,47 +2,9 @@
 // BASE_URL names the server; its providers are the scripted model server, so every handle answers.
 
 import assert from "node:assert/strict";
-import { randomUUID } from "node:crypto";
-import { after, test } from "node:test";
-import Letta, { BadRequestError, NotFoundError, UnprocessableEntityError } from "@letta-ai/letta-client";
-
-const client = new Letta({ baseURL: process.env.BASE_URL, apiKey: "anything", maxRetries: 0, timeout: 60_000 });
-const HANDLES = ["kelpie/rehearsed", "openai/gpt-4o-mini", "anthropic/claude-haiku-4-5"];
-const UNKNOWN = "00000000-0000-4000-8000-000000000000";
-const made = [];
-
-after(async () => {
-  for (const id of made) {
-    await client.agents.delete(id).catch((error) => assert.ok(error instanceof NotFoundError, String(error)));
-  }
-});
-
-async function makeAgent(model = HANDLES[0], fields = {}) {
-  const agent = await client.agents.create({ model, memory_blocks: [{ label: "human", value: "H" }], ...fields });
-  made.push(agent.id);
-  return agent;
-}
-
-const word = (name = "m") => `${name}-${randomUUID().slice(0, 8)}`;
-const replyWith = (text) => `Reply with the message '${text}'`;
-const user = (text) => [{ role: "user", content: text }];
-const texts = (messages) => messages.filter((one) => one.message_type === "assistant_message").map((one) => one.content);
-const kinds = (messages) => messages.map((one) => one.message_type).filter((kind) => kind !== "reasoning_message");
-
-async function collect(items) {
-  const found = [];
-  for await (const item of items) found.push(item);
-  return found;
-}
-
-async function until(look, enough) {
-  for (let tries = 0; tries < 200; tries += 1) {
-    const seen = await look();
-    if (enough(seen)) return seen;
-    await new Promise((done) => setTimeout(done, 50));
-  }
-  assert.fail("waited 10 s in vain");
-}
+import { test } from "node:test";
+import { BadRequestError, NotFoundError, UnprocessableEntityError } from "@letta-ai/letta-client";
+import { HANDLES, UNKNOWN, client, collect, kinds, makeAgent, replyWith, texts, until, user, word } from "./talk.js";
 
 test("health and models", async () => {
   assert.equal((await client.health()).status, "ok");

@@ -1,7 +1,19 @@
 """Every route of this server, as one table, and the pages about them."""
 
 from kelpie.api import docs
-from kelpie.api.letta import agents, blocks, core_memory, health, left_out, messages, models, providers, runs, tools
+from kelpie.api.letta import (
+    agents,
+    blocks,
+    core_memory,
+    health,
+    hosted,
+    left_out,
+    messages,
+    models,
+    providers,
+    runs,
+    tools,
+)
 from kelpie.api.route import Route, RouteTable
 
 ROUTES: tuple[Route, ...] = (
@@ -14,6 +26,7 @@ ROUTES: tuple[Route, ...] = (
     *blocks.ROUTES,
     *tools.ROUTES,
     *providers.ROUTES,
+    *hosted.ROUTES,
     *left_out.ROUTES,
 )
 ALIASES = {"latest": "v1"}
