@@ -93,6 +93,25 @@ SETTINGS = (
         "is made once and kept in the data directory, in secret.key; whoever has the directory can then open them.",
     ),
     Setting(
+        name="tool_programs",
+        variable="KELPIE_TOOL_PROGRAMS",
+        flag="--tool-programs",
+        kind="choice",
+        choices=("auto", "on", "off"),
+        default="auto",
+        meaning="Whether people may add MCP servers that are programs, which this server then starts; auto: if only "
+        "this machine reaches it.",
+    ),
+    Setting(
+        name="allowed_targets",
+        variable="KELPIE_ALLOWED_TARGETS",
+        flag="--allowed-targets",
+        kind="text",
+        default="",
+        meaning="Hosts, with or without a port, that MCP servers and fetched pages may be at although they are not "
+        "public, separated by commas. Loopback is allowed while only this machine reaches the server.",
+    ),
+    Setting(
         name="drain_ms",
         variable="KELPIE_DRAIN_MS",
         flag="--drain-ms",
@@ -184,6 +203,8 @@ class Config(Struct, frozen=True, kw_only=True):
     allow_remote: bool
     allowed_hosts: str
     encryption_key: str
+    tool_programs: bool
+    allowed_targets: frozenset[str]
     drain_ms: int
     log_level: str
     access_log: bool
@@ -216,6 +237,8 @@ def read_config(environ: Mapping[str, str], flags: Mapping[str, str]) -> Config:
         allow_remote=bool(read["allow_remote"]),
         allowed_hosts=str(read["allowed_hosts"]),
         encryption_key=str(read["encryption_key"]),
+        tool_programs=read["tool_programs"] == "on" or (read["tool_programs"] == "auto" and is_loopback(host)),
+        allowed_targets=frozenset(name.strip().lower() for name in str(read["allowed_targets"]).split(",")) - {""},
         drain_ms=int(read["drain_ms"]),
         log_level=str(read["log_level"]),
         access_log=bool(read["access_log"]),

@@ -20,7 +20,8 @@ from kelpie.agent.performer import Performer
 from kelpie.api.app import App
 from kelpie.api.letta.house import House, furnish
 from kelpie.api.letta.table import route_table
-from kelpie.config import Config
+from kelpie.config import Config, is_loopback
+from kelpie.errors import Broken
 from kelpie.ids import NodeId
 from kelpie.llm.embedding import Embeddings
 from kelpie.llm.line import NoLine, ProviderLine
@@ -34,24 +35,40 @@ from kelpie.storage.records import Records
 from kelpie.storage.sqlite import open_sqlite
 from kelpie.storage.store import Store
 from kelpie.system import system_world
+from kelpie.tools.mcp_hub import McpHub
+from kelpie.tools.mcp_load import load_nothing, load_sdk
+from kelpie.tools.mcp_servers import McpServers, ToolServerPolicy
+from kelpie.tools.mcp_wire import Load
+from kelpie.tools.public_hosts import HostPolicy
 from kelpie.tools.tool import Toolbox
 from kelpie.tools.toolbox import ToolCatalog, stored_tools
 from kelpie.world import World
 
+NO_TOOL_SERVERS = ToolServerPolicy()
 LOCAL = NodeId("local")  # the only node of a server that owns its store
 
 
 class Node:
     """A house ready to live: the application for HTTP, the rooms behind it, and the host of its actors."""
 
-    def __init__(self, app: App, house: House, host: Host) -> None:
+    def __init__(self, app: App, house: House, host: Host, hub: McpHub) -> None:
         self.app = app
         self.house = house
         self.host = host
+        self._hub = hub
 
     async def run(self, started: asyncio.Event) -> None:
         """Live until cancelled; `started` is set once agents can be called. Raises Broken."""
-        await self.host.run(started)
+        broken: Broken | None = None  # raised outside of the group, which would wrap it
+        async with asyncio.TaskGroup() as group:
+            connections = group.create_task(self._hub.run(), name="node.tool servers")
+            try:
+                await self.host.run(started)
+            except Broken as error:
+                broken = error
+            connections.cancel()
+        if broken is not None:
+            raise broken
 
     async def drain(self, drain_ms_max: int) -> bool:
         """Begin no more turns and wait for the running ones; whether all of them ended in time.
@@ -72,12 +89,16 @@ def build_node(
     vault: Vault,
     embeddings: Embeddings,
     line: ProviderLine | None = None,
+    policy: ToolServerPolicy = NO_TOOL_SERVERS,
+    load_mcp: Load = load_nothing,
 ) -> Node:
     """The house over these parts, which stay the caller's to close. Nothing runs before `Node.run`."""
     records = Records(CheckedStore(store))
     outbox = Outbox(records)
     boxes: tuple[Toolbox, ...] = (*toolboxes,)  # and built-in tools that need the store: tools/toolbox.py says how
-    catalog = ToolCatalog(boxes, MEMORY_TOOLS, stored_tools(records, world.entropy), {})
+    hub = McpHub(load_mcp)
+    servers = McpServers(records, world, vault, hub, policy)
+    catalog = ToolCatalog(boxes, MEMORY_TOOLS, stored_tools(records, world.entropy), {"mcp": servers})
     performer = Performer(world, records, outbox, models, catalog, memory_server())
     host = Host(world, records, AgentKind(performer), node_id)
     house = furnish(
@@ -86,12 +107,13 @@ def build_node(
         vault=vault,
         blocks=Blocks(records, world),
         tools=catalog,
+        servers=servers,
         models=models,
         line=line or NoLine(),
         embeddings=embeddings,
         door=AgentDoor(world, records, Router(host), outbox),
     )
-    return Node(App(route_table(), house, world.entropy), house, host)
+    return Node(App(route_table(), house, world.entropy), house, host, hub)
 
 
 @asynccontextmanager
@@ -108,9 +130,21 @@ async def open_real(config: Config) -> AsyncIterator[Node]:
         vault = Vault(key_from_text(given) if given else key_from_file(data_dir, world.entropy), world.entropy)
         stored = StoredProviders(Records(CheckedStore(store)), vault, world)
         models = ConfiguredModels(world, open_transport(config.proxy), config.providers, stored=stored)
+        hosts = HostPolicy(allowed=config.allowed_targets, loopback=is_loopback(config.host))
+        policy = ToolServerPolicy(hosts=hosts, programs=config.tool_programs)
         try:
-            embeddings = Embeddings(models)
-            yield build_node(world, store, models, (), LOCAL, vault=vault, embeddings=embeddings, line=models)
+            yield build_node(
+                world,
+                store,
+                models,
+                (),
+                LOCAL,
+                vault=vault,
+                embeddings=Embeddings(models),
+                line=models,
+                policy=policy,
+                load_mcp=load_sdk(policy),
+            )
         finally:
             await models.close()
     finally:

@@ -127,7 +127,8 @@ class App:
             case Page():
                 await _send(send, 200, [(b"content-type", answer.content_type), id_header], answer.content)
             case Json():
-                await _send(send, answer.status, [_JSON, id_header], answer.content)
+                kind = [_JSON] if answer.content else []
+                await _send(send, answer.status, [*kind, id_header], answer.content)
 
     async def _answer(
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
@@ -157,7 +158,7 @@ class App:
             ) from None
         if isinstance(answer, EventStream | Page):
             return answer
-        return Json(bound.route.status, _ENCODER.encode(answer))
+        return Json(bound.route.status, b"" if bound.route.status == 204 else _ENCODER.encode(answer))
 
     def _request_id(self, headers: Mapping[bytes, bytes]) -> bytes:
         """The client's own id, if it is a plain one, else a new one."""

@@ -31,6 +31,7 @@ ID_KINDS = {
     "folder_id": "source",
     "group_id": "group",
     "identity_id": "identity",
+    "mcp_server_id": "mcp_server",
     "message_id": "message",
     "passage_id": "passage",
     "provider_id": "provider",

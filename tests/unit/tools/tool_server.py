@@ -13,9 +13,10 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 server = MCPServer("tests", log_level="ERROR")
 calls = 0
+changed = "changed" in sys.argv  # then one tool is gone, and one is described anew
 
 
-@server.tool(annotations=types.ToolAnnotations(read_only_hint=True))
+@server.tool(description="Changed." if changed else None, annotations=types.ToolAnnotations(read_only_hint=True))
 def count() -> str:
     """How often this process was called."""
     global calls
@@ -35,7 +36,7 @@ def environment(name: str) -> str:
     return os.environ.get(name, "")
 
 
-@server.tool()
+@(server.tool() if not changed else lambda function: function)
 def fail(reason: str) -> str:
     """Fail for a reason."""
     raise ToolError(reason)

@@ -14,6 +14,7 @@ from kelpie.llm.stored_providers import StoredProviders
 from kelpie.memory.blocks import Blocks
 from kelpie.memory.history import History
 from kelpie.storage.records import Records
+from kelpie.tools.mcp_servers import McpServers
 from kelpie.tools.toolbox import ToolCatalog
 from kelpie.world import World
 
@@ -29,6 +30,7 @@ class House(Struct, frozen=True, kw_only=True):
     blocks: Blocks
     history: History
     tools: ToolCatalog
+    servers: McpServers
     models: Models
     embeddings: Embeddings
     memo: ModelMemo
@@ -44,6 +46,7 @@ def furnish(
     vault: Vault,
     blocks: Blocks,
     tools: ToolCatalog,
+    servers: McpServers,
     models: Models,
     line: ProviderLine,
     embeddings: Embeddings,
@@ -59,6 +62,7 @@ def furnish(
         blocks=blocks,
         history=History(records),
         tools=tools,
+        servers=servers,
         models=models,
         embeddings=embeddings,
         memo=ModelMemo(models),
