@@ -271,7 +271,7 @@ async def create_talkers(link: Connection, count: int) -> None:
 
 
 async def repeat(
-    server: PinnedServer, link: Connection, request: Callable[[int], bytes], times: int, *, warm_up: int = 30
+    server: Program, link: Connection, request: Callable[[int], bytes], times: int, *, warm_up: int = 30
 ) -> Timing:
     """What one client alone waits, over a third of the requests; the server's CPU for each of the others, which
     BUSY_CLIENTS ask at once, so that the core does not fall asleep between two requests."""

@@ -218,11 +218,13 @@ def endpoint_rows(endpoints: list[dict[str, str]], notes: list[dict[str, Any]]) 
 def state_of(endpoint: dict[str, str], served: list[tuple[str, str]], absent: dict[str, str]) -> str:
     """Served, left out with its reason, or not there. A last parameter of any method stands for all that is below."""
     method, path = endpoint["method"], bare(endpoint["path"])
-    if reason := absent.get(f"{method} {path}"):
-        return f"501. {reason}"
     if method == "ANY":
         below = path.removesuffix("{}")
-        return "served" if any(one.startswith(below) for _, one in served) else "not there"
+        reasons = {reason for name, reason in absent.items() if name.partition(" ")[2].startswith(below)}
+        there = any(one.startswith(below) for _, one in served)
+        return f"501. {reasons.pop()}" if reasons else "served" if there else "not there"
+    if reason := absent.get(f"{method} {path}"):
+        return f"501. {reason}"
     return "served" if (method, path) in served else "not there"
 
 

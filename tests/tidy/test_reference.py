@@ -80,7 +80,9 @@ def test_what_is_left_out_is_known_to_somebody() -> None:
     """Nobody asks for an operation that the retired server, its SDK and its command line tool do not know."""
     names = {re.sub("{[^}]*}", "{}", f"{one['method']} {one['path']}").rstrip("/") for one in endpoints()}
     absent = {re.sub("{[^}]*}", "{}", f"{one.method} {one.path}").rstrip("/") for one in ABSENCES}
-    assert absent and sorted(absent - names) == []
+    below = tuple(name.partition(" ")[2].removesuffix("{}") for name in names if name.startswith("ANY "))
+    unknown = [name for name in absent - names if not name.partition(" ")[2].startswith(below)]
+    assert absent and unknown == []
 
 
 def test_links_in_the_documents_lead_somewhere() -> None:

@@ -9,5 +9,5 @@ How an operation is proved (each one must be, by a test in this directory):
   table of which test proves which operation, and says which operations are not proved yet. Who adds tests need not run
   it; a listed test that no longer calls its operation fails by itself, and a listed test that was renamed fails
   test_surface.py until it is run.
-- surface.json in facts/ also has the names and defaults of every query parameter and the fields of every body.
+- `python -m tests.wire.parameters` lists what the retired server's operations take and ours do not, and other defaults.
 """

@@ -18,6 +18,7 @@ REPORTS = "Reports about users are left out: this server collects nothing about 
 REPOSITORIES = "Shared repositories are left out: they were a hosted service whose server was never published."
 SHARING = "Sharing agents between accounts is left out: it was a part of the hosted service alone."
 DEVICES = "Connected devices are left out: the relay that the hosted service ran between them was never published."
+GIT = "Memory kept in git is left out: the retired server only passed it on to a service that was never published."
 E2B = "E2B is left out: tools run on this machine, and nothing is sent to a hosted sandbox."
 
 
@@ -47,6 +48,9 @@ ABSENCES = (
         name="list_repositories_of_agent",
         reason=REPOSITORIES,
     ),
+    Absence(method="GET", path="/v1/git/{agent_id}/state.git/info/refs", name="list_git_refs", reason=GIT),
+    Absence(method="POST", path="/v1/git/{agent_id}/state.git/git-upload-pack", name="fetch_from_git", reason=GIT),
+    Absence(method="POST", path="/v1/git/{agent_id}/state.git/git-receive-pack", name="push_to_git", reason=GIT),
     Absence(method="GET", path="/v1/shared-agents", name="list_shared_agents", reason=SHARING),
     Absence(method="GET", path="/v1/environments", name="list_environments", reason=DEVICES),
     Absence(method="GET", path="/v1/environments/{device_id}", name="retrieve_environment", reason=DEVICES),
