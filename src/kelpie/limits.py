@@ -87,7 +87,7 @@ TURN_STEPS_DEFAULT = 50
 TURN_STEPS_MAX = 200
 TOOL_CALLS_PER_STEP_MAX = 64
 TOOL_CALLS_PARALLEL_MAX = 8
-TOOL_DEADLINE_MS = 60_000
+TOOL_DEADLINE_MS = 190_000  # a tool of one's own may take SANDBOX_DEADLINE_MS, as long as in the retired server
 TOOL_RETURN_CHARS_DEFAULT = 50_000
 TOOL_ARGUMENTS_BYTES_MAX = 100_000
 TOOL_NAME_CHARS_MAX = 64  # what the providers accept
@@ -148,6 +148,24 @@ LEXICAL_WORDS_KEPT_MAX = 16_384  # words whose features the built-in embedder re
 
 # -- tools of one's own, and secrets -----------------------------------------------------------------------
 SECRET_BYTES_MAX = 64_000
+TOOL_SOURCE_BYTES_MAX = 200_000
+TOOL_DESCRIPTION_CHARS_MAX = 20_000
+TOOL_TAGS_MAX = 64
+SANDBOX_DEADLINE_MS = 180_000  # of one call, after its packages are there
+SANDBOX_SCHEMA_MS_MAX = 10_000  # to read a source
+SANDBOX_PACKAGES_MS_MAX = 170_000  # for pip; what it has downloaded by then is kept for the next attempt
+SANDBOX_JOBS_MAX = 16  # at once
+SANDBOX_JOBS_WAITING_MAX = 256
+SANDBOX_MEMORY_BYTES_MAX = 2 * 2**30  # of address space, of each process
+SANDBOX_FILE_BYTES_MAX = 100_000_000
+SANDBOX_FILES_OPEN_MAX = 256
+SANDBOX_PROCESSES_MAX = 256  # and threads, beside those that the machine runs when the job begins
+SANDBOX_PRINTED_BYTES_KEPT = 100_000  # of either stream
+SANDBOX_PRINTED_BYTES_MAX = 10_000_000  # of either stream; beyond it the job is ended
+SANDBOX_RESULT_BYTES_MAX = 8_000_000
+SANDBOX_ENVIRONMENT_BYTES_MAX = 500_000
+PACKAGES_PER_TOOL_MAX = 64
+PACKAGE_SETS_MAX = 64  # environments on disk
 
 # -- tool servers ------------------------------------------------------------------------------------------
 MCP_SERVERS_MAX = 256
@@ -229,4 +247,7 @@ assert MODEL_CONNECT_MS < MODEL_SILENCE_MS < MODEL_CALL_DEADLINE_MS
 assert MODEL_EVENT_BYTES_MAX <= MODEL_REPLY_BYTES_MAX
 assert MODEL_RETRY_FIRST_MS <= MODEL_RETRY_MS_MAX < MODEL_CALL_DEADLINE_MS
 assert MODEL_LIST_MS < MODEL_LIST_RETRY_MS < MODEL_LIST_KEPT_MS
+assert SANDBOX_DEADLINE_MS < TOOL_DEADLINE_MS < REQUEST_DEADLINE_MS
+assert SANDBOX_PACKAGES_MS_MAX < TOOL_DEADLINE_MS
+assert TOOL_SOURCE_BYTES_MAX + TOOL_SCHEMA_BYTES_MAX + METADATA_BYTES_MAX * 2 + 100_000 < RECORD_BYTES_MAX
 assert BLOCKS_PER_AGENT_MAX + AGENT_TOOLS_MAX + 2 < GET_KEYS_MAX, "an agent is read in one snapshot"

@@ -1,0 +1,1 @@
+"""The sandbox room: its programs, its processes, its packages."""
