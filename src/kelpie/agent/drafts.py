@@ -5,9 +5,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from kelpie.agent.state import NO_JSON, AgentSettings, Compaction, InputMessage
+from kelpie.agent.state import NO_JSON, AgentSettings, Compaction, InputMessage, StopReason, WindowEntry
 from kelpie.errors import InvalidInput, LimitExceeded
-from kelpie.ids import BlockId, ToolId
+from kelpie.ids import AgentId, BlockId, ToolId
 from kelpie.limits import (
     AGENT_NAME_CHARS_MAX,
     AGENT_SYSTEM_CHARS_MAX,
@@ -79,6 +79,22 @@ class NewAgent(Struct, frozen=True, kw_only=True):
     hidden: bool | None = None
     forget_between_turns: bool = False
     wire: Raw = NO_JSON
+
+
+class Past(Struct, frozen=True, kw_only=True):
+    """What an agent brings that lived elsewhere: its id and times, and its history, whose messages are stored already.
+
+    `window` are the messages that the model sees, the first of them the system message; there are `next_seq` in all.
+    """
+
+    id: AgentId
+    created_at_us: int
+    updated_at_us: int
+    window: tuple[WindowEntry, ...]
+    next_seq: int
+    last_run_at_us: int | None = None
+    last_run_ms: int | None = None
+    last_stop_reason: StopReason | None = None
 
 
 class AgentChanges(Struct, frozen=True, kw_only=True):

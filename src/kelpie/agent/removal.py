@@ -12,6 +12,7 @@ from kelpie.actor.recovery import begin_work, end_work
 from kelpie.actor.tenure import Tenure
 from kelpie.agent import inbox
 from kelpie.agent.journal import Draft
+from kelpie.agent.origin import ORIGINS
 from kelpie.agent.state import (
     AGENT_RUNS,
     AGENT_THREADS,
@@ -110,6 +111,7 @@ async def _hide_agent(records: Records, batch: Batch, thread: Thread) -> None:
     batch.check(settings)
     batch.delete(AGENTS.at(thread.agent_id))
     batch.delete(AGENTS_BY_TIME.at(settings.value.created_at_us, thread.agent_id))
+    batch.delete_below(ORIGINS, thread.agent_id)
     for ref in settings.value.blocks:
         batch.delete(BLOCK_LINKS.at(ref.id, thread.agent_id))
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 from kelpie.agent.drafts import (
     AgentChanges,
     NewAgent,
+    Past,
     apply_changes,
     check_message_fields,
     check_messages,
@@ -31,7 +32,12 @@ from kelpie.agent.state import (
 )
 from kelpie.errors import AlreadyExists, Conflict, InvalidInput, LimitExceeded, NotFound
 from kelpie.ids import AgentId, BlockId, ThreadId, ToolId, new_agent_id, new_message_id
-from kelpie.limits import BLOCKS_PER_AGENT_MAX, CONTEXT_WINDOW_TOKENS_MAX, EDIT_ATTEMPTS_MAX
+from kelpie.limits import (
+    BLOCKS_PER_AGENT_MAX,
+    CONTEXT_WINDOW_TOKENS_DEFAULT,
+    CONTEXT_WINDOW_TOKENS_MAX,
+    EDIT_ATTEMPTS_MAX,
+)
 from kelpie.llm.messages import TextPart
 from kelpie.llm.model import ModelInfo, Models
 from kelpie.memory import blocks as block_rows
@@ -69,26 +75,31 @@ class Roster:
 
     # -- one agent -----------------------------------------------------------------------------------------
 
-    async def create(self, new: NewAgent) -> AgentView:
-        """Make an agent, with its system message, new blocks and links, in one commit.
+    async def create(
+        self, new: NewAgent, past: Past | None = None, also: Callable[[Batch], None] | None = None
+    ) -> AgentView:
+        """Make an agent, with its system message, new blocks and links, in one commit, to which `also` adds.
 
+        An agent with a past may name a model that this server has not got: it is told so when it asks it.
         Raises NotFound (model, block, tool), InvalidInput, LimitExceeded, AlreadyExists (two blocks of one label).
         """
-        info = await self.find_model(new.model)
+        info = await self.find_model(new.model) if past is None else None
         tools = await self._tools_of(new.tool_ids, new.tool_names, new.optional_tool_names)
-        agent_id = new_agent_id(self._world.entropy)
+        agent_id = new_agent_id(self._world.entropy) if past is None else past.id
         made = [self._blocks.build(**msgspec.structs.asdict(block)) for block in new.new_blocks]
         for attempt in range(EDIT_ATTEMPTS_MAX):
             shared = await self._blocks_found(new.block_ids)
             blocks = (*made, *[found.value for found in shared])
-            settings = self._settings(new, agent_id, info, blocks, tools)
+            settings = self._settings(new, agent_id, info, blocks, tools, past)
             batch = Batch()
             for block in made:
                 block_rows.put_new(batch, block)
                 block_rows.link(batch, block.id, agent_id)
             for found in shared:
                 block_rows.attach(batch, found, agent_id)
-            state = self._put_new(batch, new, settings, blocks)
+            state = self._put_new(batch, new, settings, blocks) if past is None else _put_settled(batch, settings, past)
+            if also is not None:
+                also(batch)
             assert state.id == settings.id == agent_id
             assert [ref.id for ref in settings.blocks] == [block.id for block in blocks]
             if await self._committed(batch, attempt):
@@ -241,9 +252,16 @@ class Roster:
     # -- inside --------------------------------------------------------------------------------------------
 
     def _settings(
-        self, new: NewAgent, agent_id: AgentId, info: ModelInfo, blocks: Sequence[Block], tools: tuple[ToolId, ...]
+        self,
+        new: NewAgent,
+        agent_id: AgentId,
+        info: ModelInfo | None,
+        blocks: Sequence[Block],
+        tools: tuple[ToolId, ...],
+        past: Past | None,
     ) -> AgentSettings:
         now_us = self._world.wall.now_us()
+        known_tokens = CONTEXT_WINDOW_TOKENS_DEFAULT if info is None else info.context_tokens
         window = new.context_window_tokens
         refs = tuple(BlockRef(label=block.label, id=block.id) for block in blocks)
         _check_labels(refs)
@@ -254,7 +272,7 @@ class Roster:
             system=new.system,
             model=new.model,
             embedding=new.embedding,
-            context_window_tokens=min(info.context_tokens, CONTEXT_WINDOW_TOKENS_MAX) if window is None else window,
+            context_window_tokens=min(known_tokens, CONTEXT_WINDOW_TOKENS_MAX) if window is None else window,
             sampling=new.sampling,
             compaction=new.compaction,
             blocks=refs,
@@ -266,8 +284,8 @@ class Roster:
             hidden=new.hidden,
             forget_between_turns=new.forget_between_turns,
             wire=new.wire,
-            created_at_us=now_us,
-            updated_at_us=now_us,
+            created_at_us=now_us if past is None else past.created_at_us,
+            updated_at_us=now_us if past is None else past.updated_at_us,
         )
         check_settings(settings)
         assert len(settings.blocks) == len(blocks)
@@ -299,10 +317,7 @@ class Roster:
         state = AgentState(id=ThreadId(agent_id), version=1, next_seq=len(messages), window=window)
         assert [entry.seq for entry in window] == list(range(state.next_seq))
         assert messages[0].kind == "system", "a window begins with the system message"
-        batch.check_absent(AGENTS.at(agent_id))
-        batch.put(AGENTS.at(agent_id), settings)
-        batch.put_new(STATES.at(agent_id), state)
-        batch.put(AGENTS_BY_TIME.at(now_us, agent_id), AgentIndex(id=agent_id))
+        _put_agent(batch, settings, state)
         return state
 
     async def _tools_of(
@@ -423,6 +438,30 @@ class Roster:
             await stand_back(attempt, self._world.entropy)
             return False
         return True
+
+
+def _put_settled(batch: Batch, settings: AgentSettings, past: Past) -> AgentState:
+    """Settings, state and index of an agent whose messages are stored already; the state."""
+    assert past.window and past.window[0].seq < past.next_seq, "a window begins with the system message"
+    assert settings.id == past.id
+    state = AgentState(
+        id=ThreadId(past.id),
+        version=1,
+        next_seq=past.next_seq,
+        window=past.window,
+        last_run_at_us=past.last_run_at_us,
+        last_run_ms=past.last_run_ms,
+        last_stop_reason=past.last_stop_reason,
+    )
+    _put_agent(batch, settings, state)
+    return state
+
+
+def _put_agent(batch: Batch, settings: AgentSettings, state: AgentState) -> None:
+    batch.check_absent(AGENTS.at(settings.id))
+    batch.put(AGENTS.at(settings.id), settings)
+    batch.put_new(STATES.at(settings.id), state)
+    batch.put(AGENTS_BY_TIME.at(settings.created_at_us, settings.id), AgentIndex(id=settings.id))
 
 
 def not_found(agent_id: AgentId) -> NotFound:

@@ -26,7 +26,7 @@ NAMES = (
     " tags reset sys_recompile agent_msg_patch_404 agent_delete_letta_v1_agent"
 ).split()
 EVENTS = "LettaMessageUnion LettaPing LettaStopReason LettaUsageStatistics LettaErrorMessage".split()
-FURTHER = "Memory UsageStatistics ContextWindowOverview".split()
+FURTHER = "Memory UsageStatistics ContextWindowOverview AgentFileSchema".split()
 PARAMETERS = {  # the list of endpoints leaves out the names of some
     "/v1/agents/{}/": "/v1/agents/{agent_id}/",
     "/v1/conversations/{}/": "/v1/conversations/{conversation_id}/",

@@ -12,6 +12,20 @@ from typing import Any
 import httpx2
 
 MODEL, EMBEDDING = "openai-proxy/scripted", "openai/text-embedding-3-small"
+OLDER_MODEL = {
+    "model": "scripted",
+    "model_endpoint_type": "openai",
+    "model_endpoint": "http://127.0.0.1:8390/v1",
+    "context_window": 32_000,
+    "handle": MODEL,
+}
+OLDER_EMBEDDING = {
+    "embedding_model": "text-embedding-3-small",
+    "embedding_endpoint_type": "openai",
+    "embedding_endpoint": "http://127.0.0.1:8390/v1",
+    "embedding_dim": 1_536,
+    "handle": EMBEDDING,
+}
 TOOL = '''def shout(text: str, times: int = 1) -> str:
     """
     Say it loud.
@@ -47,6 +61,7 @@ class Life:
     def __init__(self, base: str) -> None:
         self.http = httpx2.Client(base_url=base, timeout=400, follow_redirects=True)
         self.left_out: list[str] = []
+        self.embedding: dict[str, Any] = {"embedding": EMBEDDING}
 
     def call(self, method: str, path: str, json: Any = None, **more: Any) -> Any:
         """The decoded answer; None and a note where this release has no such thing."""
@@ -91,9 +106,9 @@ def live(life: Life) -> None:
 
 def make_tools(life: Life) -> list[str]:
     """Two tools from source; their ids."""
-    shout = life.call("POST", "/v1/tools/", {"source_code": TOOL, "tags": ["voice"], "return_char_limit": 5_000})
+    shout = life.call("PUT", "/v1/tools/", {"source_code": TOOL, "tags": ["voice"], "return_char_limit": 5_000})
     whisper = life.call(
-        "POST", "/v1/tools/", {"source_code": TOOL_SECRET, "pip_requirements": [{"name": "six", "version": "1.16.0"}]}
+        "PUT", "/v1/tools/", {"source_code": TOOL_SECRET, "pip_requirements": [{"name": "six", "version": "1.16.0"}]}
     )
     return [tool["id"] for tool in (shout, whisper)]
 
@@ -116,8 +131,12 @@ def make_agent(life: Life, name: str, kind: str, tools: list[str], blocks: list[
         **more,
     }
     agent = life.call("POST", "/v1/agents/", body)
-    if agent is None:  # older releases do not have that type
-        agent = life.call("POST", "/v1/agents/", {**body, "agent_type": "memgpt_v2_agent"})
+    if agent is None:  # older releases lack one type, and do not find models by their handle
+        life.embedding = {"embedding_config": OLDER_EMBEDDING}
+        older = "memgpt_v2_agent" if kind == "letta_v1_agent" else kind
+        named = {"agent_type": older, "model": None, "embedding": None, "llm_config": OLDER_MODEL}
+        agent = life.call("POST", "/v1/agents/", {**body, **named, **life.embedding})
+    assert agent is not None, life.left_out
     return agent["id"]
 
 
@@ -149,9 +168,7 @@ def remember(life: Life, ada: str, bob: str) -> None:
     """Passages of agents, and an archive that two share."""
     for text, tags in (("The harbour opens at dawn.", ["harbour"]), ("Tea is stored in the galley.", ["tea", "food"])):
         life.call("POST", f"/v1/agents/{ada}/archival-memory", {"text": text, "tags": tags})
-    archive = life.call(
-        "POST", "/v1/archives/", {"name": "charts", "description": "of the sea", "embedding": EMBEDDING}
-    )
+    archive = life.call("POST", "/v1/archives/", {"name": "charts", "description": "of the sea", **life.embedding})
     if archive is not None:
         life.call("PATCH", f"/v1/agents/{bob}/archives/attach/{archive['id']}")
         body = {"text": "Rocks north of the cape.", "tags": ["rocks"], "metadata": {"sheet": 4}}
@@ -161,9 +178,9 @@ def remember(life: Life, ada: str, bob: str) -> None:
 
 def files(life: Life, ada: str, bob: str) -> None:
     """A folder with two files, one of them open, and an empty folder."""
-    body = {"name": "handbook", "description": "How we work", "instructions": "Look here", "embedding": EMBEDDING}
+    body = {"name": "handbook", "description": "How we work", "instructions": "Look here", **life.embedding}
     folder = life.call("POST", "/v1/folders/", body)
-    life.call("POST", "/v1/folders/", {"name": "empty", "embedding": EMBEDDING})
+    life.call("POST", "/v1/folders/", {"name": "empty", **life.embedding})
     for name, text in (
         ("anvils.txt", "Anvils are heavy.\nLift with the knees.\n" * 20),
         ("tea.md", "# Tea\n\nAt four."),

@@ -2,6 +2,7 @@
 
 from kelpie.api import docs
 from kelpie.api.letta import (
+    agent_files,
     agents,
     blocks,
     core_memory,
@@ -22,6 +23,7 @@ ROUTES: tuple[Route, ...] = (
     *health.ROUTES,
     *models.ROUTES,
     *agents.ROUTES,
+    *agent_files.ROUTES,
     *core_memory.ROUTES,
     *messages.ROUTES,
     *runs.ROUTES,

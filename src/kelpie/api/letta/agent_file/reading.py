@@ -1,0 +1,305 @@
+"""What a file holds, made: tools, blocks, then agents with their messages, each agent in one commit with its links.
+
+The whole file is understood before the first commit. An agent appears when all of it is there; its messages are stored
+before it, under its id, where nobody looks for them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from kelpie.agent.drafts import NewAgent, Past
+from kelpie.agent.origin import ORIGINS
+from kelpie.agent.state import WindowEntry
+from kelpie.api.letta.agent_file.likeness import compare
+from kelpie.api.letta.agent_file.rows import Place, read_row, show_time
+from kelpie.api.letta.agent_file.shapes import STRUCTURE, AgentFile, Entity, Numbers
+from kelpie.api.letta.agent_file.writing import (
+    Gathered,
+    Options,
+    gather,
+    show_agent_entity,
+    show_block_entity,
+    show_tool_entity,
+)
+from kelpie.api.letta.agent_requests import CreateAgentIn, read_new_agent
+from kelpie.api.letta.block_shapes import BlockIn, read_block_fields
+from kelpie.api.letta.house import House
+from kelpie.api.letta.tools import TYPES, KeptFields
+from kelpie.errors import InvalidInput
+from kelpie.ids import AgentId, ToolId, new_agent_id, new_id, new_message_id
+from kelpie.limits import COMMIT_BYTES_MAX, COMMIT_OPERATIONS_MAX, RECORD_BYTES_MAX, TOOL_RETURN_CHARS_DEFAULT
+from kelpie.memory.blocks import Block
+from kelpie.memory.history import StoredMessage, append
+from kelpie.memory.render import compile_system
+from kelpie.storage.records import Batch, Records
+from kelpie.tools.tool import Requirement, Source, StoredKind, Tool
+
+T = TypeVar("T")
+STORED_TYPES: dict[str, StoredKind] = {
+    "custom": "custom", "external_mcp": "mcp", "external_langchain": "langchain", "external_composio": "composio",
+}  # fmt: skip
+NO_SCHEMA: dict[str, Any] = {"type": "object", "properties": {}}
+
+
+class ImportOptions(Struct, frozen=True, kw_only=True):
+    """How a file is to be taken in."""
+
+    override_existing_tools: bool = True
+    strip_messages: bool = False
+    secrets: Mapping[str, str] | None = None
+    name: str | None = None
+    append_copy_suffix: bool = True
+    model: str | None = None
+    embedding: str | None = None
+    project_id: str | None = None
+
+
+class Pen:
+    """Writes many records in commits that stay within their bounds."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self.batch = Batch()
+
+    async def turn(self) -> None:
+        """Commit, if another record of any size might not fit."""
+        operations = len(self.batch.writes) + len(self.batch.checks)
+        if self.batch.bytes_total > COMMIT_BYTES_MAX - 2 * RECORD_BYTES_MAX or operations > COMMIT_OPERATIONS_MAX // 2:
+            await self.finish()
+
+    async def finish(self) -> None:
+        """Commit what is left."""
+        if self.batch.writes:
+            await self._records.commit(self.batch)
+        self.batch = Batch()
+
+
+class ToolPlan(Struct, frozen=True, kw_only=True):
+    """A tool of the file: which one it becomes, and what is to be stored for that; None: nothing."""
+
+    id: ToolId
+    stored: Tool | None
+    is_new: bool
+
+
+class AgentPlan(Struct, frozen=True, kw_only=True):
+    """An agent of the file, as it is to be made."""
+
+    new: NewAgent
+    past: Past
+    history: tuple[StoredMessage, ...]
+
+
+async def take_in(house: House, file: AgentFile, options: ImportOptions) -> list[AgentId]:
+    """Everything in the file; the ids of its agents. What is wrong with it is found before anything is written.
+
+    Raises InvalidInput, NotFound, LimitExceeded.
+    """
+    if options.model is not None:
+        await house.roster.find_model(options.model)
+    _refuse_missing_rooms(file)
+    tools = {entity["id"]: await _plan_tool(house, entity, options.override_existing_tools) for entity in file.tools}
+    blocks = {entity["id"]: _plan_block(house, entity) for entity in file.blocks}
+    made: dict[str, str] = {short: each.id for short, each in (*tools.items(), *blocks.items())}
+    made.update({entity["id"]: new_agent_id(house.world.entropy) for entity in file.agents})
+    agents = [_plan_agent(house, entity, made, blocks, options) for entity in file.agents]
+    for plan in tools.values():
+        await _make_tool(house, plan)
+    for block in blocks.values():
+        await house.blocks.store(block)
+    for plan in agents:
+        await store_history(house.records, plan.history)
+        await house.roster.create(plan.new, plan.past)
+    await _keep_likeness(house, file, made)
+    return [plan.past.id for plan in agents]
+
+
+def read_tool(entity: Entity, id: ToolId, at_us: int) -> Tool:
+    """A stored tool as a file or a database has it. Raises InvalidInput."""
+    kind = STORED_TYPES.get(entity.get("tool_type") or "custom")
+    schema = entity.get("json_schema") or {}
+    name = entity.get("name") or schema.get("name")
+    if kind is None or not isinstance(name, str):
+        raise InvalidInput(f"Import failed: '{entity.get('tool_type')}' is not a tool's type here", field="tools")
+    rest = {key: value for key, value in schema.items() if key not in ("name", "description", "parameters")}
+    kept = KeptFields(
+        source_type=entity.get("source_type"),
+        json_schema=Raw(msgspec.json.encode(rest)),
+        args_json_schema=entity.get("args_json_schema"),
+    )
+    code = entity.get("source_code")
+    source = None
+    if code:
+        language = "typescript" if entity.get("source_type") == "typescript" else "python"
+        pip, npm = (_requirements(entity.get(f"{each}_requirements")) for each in ("pip", "npm"))
+        source = Source(code=code, language=language, function=name, pip=pip, npm=npm)
+    return Tool(
+        id=id,
+        created_at_us=at_us,
+        updated_at_us=at_us,
+        name=name,
+        description=entity.get("description") or schema.get("description") or "",
+        parameters=Raw(msgspec.json.encode(schema.get("parameters") or NO_SCHEMA)),
+        kind=kind,
+        return_chars_max=entity.get("return_char_limit") or TOOL_RETURN_CHARS_DEFAULT,
+        tags=tuple(entity.get("tags") or ()),
+        asks_approval=entity.get("default_requires_approval"),
+        parallel=entity.get("enable_parallel_execution"),
+        source=source,
+        metadata=Raw(msgspec.json.encode(entity.get("metadata_") or {})),
+        wire=Raw(msgspec.json.encode(kept)),
+    )
+
+
+def read_agent(entity: Entity, made: Mapping[str, str], options: ImportOptions) -> CreateAgentIn:
+    """The agent, as a client would ask for it, with the ids of what was made. Raises InvalidInput."""
+    config = dict(entity.get("llm_config") or {})
+    if options.model is not None:
+        config = {**config, "handle": options.model}
+    embedding = entity.get("embedding_config")
+    if options.embedding is not None:
+        embedding = {**(embedding or {}), "handle": options.embedding}
+    secrets = {**(entity.get("tool_exec_environment_variables") or {}), **(entity.get("secrets") or {})}
+    given = {
+        **{name: value for name, value in entity.items() if name not in STRUCTURE and value is not None},
+        "name": options.name or f"{entity.get('name')}{'_copy' if options.append_copy_suffix else ''}",
+        "llm_config": config or None,
+        "model": options.model or entity.get("model"),
+        "embedding_config": embedding,
+        "tool_ids": [made[id] for id in entity.get("tool_ids") or ()],
+        "block_ids": [made[id] for id in entity.get("block_ids") or ()],
+        "include_base_tools": False,
+        "secrets": {key: (options.secrets or {}).get(key, value) for key, value in secrets.items()} or None,
+        "tool_exec_environment_variables": None,
+    }
+    given.pop("enable_sleeptime", None)  # the second agent and the group come in the file, if they were exported
+    if options.project_id is not None:
+        given["project_id"] = options.project_id
+    return convert(given, CreateAgentIn, str(entity.get("id")))
+
+
+def convert(given: Mapping[str, Any], kind: type[T], name: str) -> T:
+    """`given` as that struct. Raises InvalidInput."""
+    try:
+        return msgspec.convert(given, kind)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"Import failed: {name}: {error}", field="file") from None
+
+
+def _refuse_missing_rooms(file: AgentFile) -> None:
+    for section in ("groups", "files", "sources", "mcp_servers"):
+        if getattr(file, section):
+            raise InvalidInput(f"Import failed: this server cannot take in {section} yet", field="file")
+
+
+async def _plan_tool(house: House, entity: Entity, override: bool) -> ToolPlan:
+    """The tool of that name, changed if it may be; else a new one. The built-in ones are never changed."""
+    name = str(entity.get("name"))
+    found = (await house.tools.named([name])).get(name)
+    now_us = house.world.wall.now_us()
+    if found is None:
+        if entity.get("tool_type") in set(TYPES.values()) - set(STORED_TYPES):
+            raise InvalidInput(f"Import failed: this server has no built-in tool '{name[:80]}'", field="tools")
+        tool = read_tool(entity, ToolId(new_id("tool", house.world.entropy)), now_us)
+        return ToolPlan(id=tool.id, stored=tool, is_new=True)
+    if not override or house.tools.is_builtin(found.id):
+        return ToolPlan(id=found.id, stored=None, is_new=False)
+    changed = read_tool(entity, found.id, found.created_at_us)
+    changed = msgspec.structs.replace(changed, updated_at_us=now_us, remote=found.remote)
+    return ToolPlan(id=found.id, stored=changed, is_new=False)
+
+
+async def _make_tool(house: House, plan: ToolPlan) -> None:
+    tool = plan.stored
+    if tool is None:
+        return
+    if plan.is_new:
+        await house.tools.create(tool)
+    else:
+        await house.tools.edit(plan.id, lambda now: tool)
+
+
+def _plan_block(house: House, entity: Entity) -> Block:
+    """A new block. A person may have let its value outgrow its limit, so that a file may as well."""
+    given = {name: value for name, value in entity.items() if value is not None}
+    fields = read_block_fields(convert(given, BlockIn, str(entity.get("id"))))
+    limit = fields.pop("limit_chars")
+    block = house.blocks.build(**fields)
+    return block if limit is None else msgspec.structs.replace(block, limit_chars=limit)
+
+
+def _plan_agent(
+    house: House, entity: Entity, made: dict[str, str], blocks: Mapping[str, Block], options: ImportOptions
+) -> AgentPlan:
+    """An agent as it is to be made; the ids of its messages are added to `made`."""
+    agent_id, now_us = AgentId(made[entity["id"]]), house.world.wall.now_us()
+    new = read_new_agent(read_agent(entity, made, options), str(entity.get("name")))
+    rows = [] if options.strip_messages else entity.get("messages") or []
+    shown = [] if options.strip_messages else entity.get("in_context_message_ids") or []
+    ids = {row["id"]: new_message_id(house.world.entropy) for row in rows}
+    made.update(ids)
+    history: list[StoredMessage] = []
+    begins_right = bool(shown) and next(row for row in rows if row["id"] == shown[0]).get("role") == "system"
+    if not begins_right:
+        text = compile_system(new.system, [blocks[id] for id in entity.get("block_ids") or ()])
+        place = Place(id=new_message_id(house.world.entropy), agent_id=agent_id, seq=0)
+        history.append(read_row({"role": "system", "content": text, "created_at": show_time(now_us)}, place))
+    for row in rows:
+        history.append(read_row(row, Place(id=ids[row["id"]], agent_id=agent_id, seq=len(history))))
+    seqs = {message.id: message.seq for message in history}
+    window = [WindowEntry(id=ids[id], seq=seqs[ids[id]]) for id in shown]
+    if not begins_right:
+        window.insert(0, WindowEntry(id=history[0].id, seq=0))
+    past = Past(id=agent_id, created_at_us=now_us, updated_at_us=now_us, window=tuple(window), next_seq=len(history))
+    return AgentPlan(new=new, past=past, history=tuple(history))
+
+
+async def store_history(records: Records, history: Sequence[StoredMessage]) -> None:
+    """The messages, in as many commits as it takes."""
+    pen = Pen(records)
+    for message in history:
+        append(pen.batch, message)
+        await pen.turn()
+    await pen.finish()
+
+
+async def _keep_likeness(house: House, file: AgentFile, made: Mapping[str, str]) -> None:
+    """What the file said otherwise than we would say it now."""
+    pen = Pen(house.records)
+    for agent in file.agents:
+        agent_id = AgentId(made[agent["id"]])
+        gathered = await gather(house, agent_id, Options())
+        ours = await _ours(house, gathered)
+        blocks = [block for block in file.blocks if block["id"] in (agent.get("block_ids") or ())]
+        tools = [tool for tool in file.tools if tool["id"] in (agent.get("tool_ids") or ())]
+        for given in (agent, *(agent.get("messages") or ()), *blocks, *tools):
+            id = made.get(given["id"])
+            if id is None or id not in ours:
+                continue  # stripped
+            origin = compare(_plain(given), _plain(ours[id]))
+            if origin is not None:
+                pen.batch.put(ORIGINS.at(agent_id, id), origin)
+                await pen.turn()
+    await pen.finish()
+
+
+async def _ours(house: House, gathered: Gathered) -> dict[str, Entity]:
+    """What we would write of an agent and its parts, by their ids."""
+    numbers = Numbers()
+    agent = await show_agent_entity(house, gathered, numbers)
+    entities = [agent, *agent["messages"]]
+    entities += [show_tool_entity(tool, numbers) for tool in gathered.tools]
+    entities += [show_block_entity(block, numbers) for block in gathered.view.blocks]
+    long = {short: id for id, short in numbers.given.items()}
+    return {long[entity["id"]]: entity for entity in entities}
+
+
+def _plain(entity: Entity) -> Entity:
+    return {name: value for name, value in entity.items() if name not in STRUCTURE}
+
+
+def _requirements(given: Any) -> tuple[Requirement, ...]:
+    return tuple(Requirement(name=one["name"], version=one.get("version")) for one in given or ())

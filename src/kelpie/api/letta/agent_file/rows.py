@@ -1,0 +1,257 @@
+"""A message as the retired server stores it, in its files and in its database, and as we do.
+
+There a message has a role, content, the calls that it makes and the returns that it brings, each in a field of its own.
+What the model was told of a call is JSON text around the tool's own words, and so is what a user said to agents of the
+older types; the words are ours, the envelope is not.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from kelpie.errors import InvalidInput
+from kelpie.ids import AgentId, ConversationId, MessageId, RunId, StepId
+from kelpie.llm.messages import Part, ReasoningPart, TextPart, ToolCallPart, ToolReturnPart
+from kelpie.memory.history import MessageKind, StoredMessage
+
+Row = Mapping[str, Any]
+KINDS: dict[str, MessageKind] = {
+    "system": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "approval": "assistant",
+    "tool": "tool",
+    "function": "tool",
+    "summary": "summary",
+}
+_SECOND_US = 1_000_000
+
+
+class Place(Struct, frozen=True, kw_only=True):
+    """Where a message is to stand."""
+
+    id: MessageId
+    agent_id: AgentId
+    conversation_id: ConversationId | None = None
+    seq: int
+
+
+class Envelope(Struct, frozen=True):
+    """What is around the words of a tool, or of a user."""
+
+    type: str | None = None
+    status: str | None = None
+    message: Any = None
+    time: str | None = None
+
+
+_ENVELOPE = msgspec.json.Decoder(Envelope)
+
+
+def read_row(row: Row, place: Place) -> StoredMessage:
+    """The message at its place. Raises InvalidInput for a role or a content that is none."""
+    role = row.get("role")
+    kind = KINDS.get(role) if isinstance(role, str) else None
+    if kind is None:
+        raise InvalidInput(f"messages: '{str(role)[:40]}' is not the role of a message", field="messages")
+    answers = row.get("approvals") or ()
+    if role == "approval" and not row.get("tool_calls"):
+        kind = "tool"
+    parts = _read_returns(row, answers) if kind == "tool" else _read_parts(row, kind)
+    return StoredMessage(
+        id=place.id,
+        agent_id=place.agent_id,
+        conversation_id=place.conversation_id,
+        seq=place.seq,
+        kind=kind,
+        parts=parts or (TextPart(text=""),),
+        created_at_us=read_time(row.get("created_at")),
+        run_id=None if row.get("run_id") is None else RunId(row["run_id"]),
+        step_id=None if row.get("step_id") is None else StepId(row["step_id"]),
+        otid=row.get("otid"),
+        sender_id=row.get("sender_id"),
+        name=None if kind == "tool" else row.get("name"),
+    )
+
+
+def show_row(stored: StoredMessage, number: Mapping[str, str]) -> dict[str, Any]:
+    """The message as a file has it; `number` gives the ids that stand in the file."""
+    calls = [part for part in stored.parts if isinstance(part, ToolCallPart)]
+    returns = [part for part in stored.parts if isinstance(part, ToolReturnPart)]
+    said = [_show_part(part) for part in stored.parts if not isinstance(part, ToolCallPart | ToolReturnPart)]
+    envelopes = [seal(part, stored.created_at_us) for part in returns]
+    return {
+        "type": "message",
+        "otid": stored.otid,
+        "group_id": None,
+        "role": "user" if stored.kind == "summary" else stored.kind,
+        "content": [{"type": "text", "text": text, "signature": None} for text in envelopes[:1]] + said,
+        "name": returns[0].name if returns else stored.name,
+        "sender_id": stored.sender_id,
+        "batch_item_id": None,
+        "id": number[stored.id],
+        "model": None,
+        "agent_id": number[stored.agent_id],
+        "tool_calls": [_show_call(call) for call in calls] or None,
+        "tool_call_id": returns[0].call_id if returns else None,
+        "tool_returns": [_show_return(part, text) for part, text in zip(returns, envelopes, strict=True)],
+        "created_at": show_time(stored.created_at_us),
+        "approve": None,
+        "approval_request_id": None,
+        "denial_reason": None,
+        "approvals": [],
+    }
+
+
+def seal(part: ToolReturnPart, at_us: int) -> str:
+    """A tool's words in their envelope."""
+    status = "OK" if part.ok else "Failed"
+    moment = datetime.fromtimestamp(at_us // _SECOND_US, UTC).strftime("%Y-%m-%d %I:%M:%S %p UTC+0000")
+    return msgspec.json.format(
+        msgspec.json.encode({"status": status, "message": part.text, "time": moment}), indent=2
+    ).decode()
+
+
+def read_time(written: Any) -> int:
+    """Microseconds since 1970 of a date as it is written there; one without a zone is of UTC. Raises InvalidInput."""
+    try:
+        moment = datetime.fromisoformat(written)
+    except (TypeError, ValueError):
+        raise InvalidInput(f"created_at: {str(written)[:40]!r} is not a date", field="created_at") from None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    seconds = int(moment.replace(microsecond=0).timestamp())
+    return max(0, seconds * _SECOND_US + moment.microsecond)
+
+
+def show_time(at_us: int) -> str:
+    """A date as it is written there."""
+    moment = datetime.fromtimestamp(at_us // _SECOND_US, UTC).replace(microsecond=at_us % _SECOND_US)
+    return moment.isoformat(timespec="microseconds")
+
+
+def open_envelope(text: str) -> Envelope | None:
+    """What `text` has in it, if it is an envelope."""
+    if not text.startswith("{"):
+        return None
+    try:
+        return _ENVELOPE.decode(text)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _read_parts(row: Row, kind: MessageKind) -> tuple[Part, ...]:
+    """What was thought and said, then the calls."""
+    parts: list[Part] = []
+    for piece in _pieces(row):
+        parts += _read_piece(piece)
+    if kind == "user" and len(parts) == 1 and isinstance(parts[0], TextPart):
+        envelope = open_envelope(parts[0].text)
+        if envelope is not None and envelope.type == "user_message" and isinstance(envelope.message, str):
+            parts = [TextPart(text=envelope.message)]
+    return (*parts, *[_read_call(call) for call in row.get("tool_calls") or ()])
+
+
+def _pieces(row: Row) -> Sequence[Mapping[str, Any]]:
+    content = row.get("content")
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    if content is None:  # the oldest rows have their text in a field of its own
+        text = row.get("text")
+        return [{"type": "text", "text": text}] if text else []
+    if not isinstance(content, list) or not all(isinstance(piece, dict) for piece in content):
+        raise InvalidInput("messages: the content of a message is a text or a list of parts", field="messages")
+    return content
+
+
+def _read_piece(piece: Mapping[str, Any]) -> list[Part]:
+    match piece.get("type"):
+        case "text":
+            return [TextPart(text=str(piece.get("text") or ""))]
+        case "reasoning":
+            return [ReasoningPart(text=str(piece.get("reasoning") or ""), signature=piece.get("signature"))]
+        case "summarized_reasoning":
+            summary = [str(one.get("text") or "") for one in piece.get("summary") or ()]
+            return [ReasoningPart(text="\n".join(summary), signature=piece.get("encrypted_content"))]
+        case "redacted_reasoning":
+            return [ReasoningPart(redacted=str(piece.get("data") or ""))]
+        case "omitted_reasoning":
+            return []
+        case "tool_call":
+            arguments = msgspec.json.encode(piece.get("input") or {}).decode()
+            return [ToolCallPart(call_id=str(piece["id"]), name=str(piece["name"]), arguments=arguments)]
+        case kind:
+            raise InvalidInput(f"messages: content of type '{str(kind)[:40]}' is not known", field="messages")
+
+
+def _read_call(call: Any) -> ToolCallPart:
+    try:
+        function = call["function"]
+        return ToolCallPart(call_id=call["id"], name=function["name"], arguments=function["arguments"])
+    except (TypeError, KeyError):
+        raise InvalidInput("messages: a tool call has an id and a function", field="messages") from None
+
+
+def _read_returns(row: Row, answers: Sequence[Mapping[str, Any]]) -> tuple[Part, ...]:
+    """The returns of the calls; the oldest rows have one, in their content."""
+    returns = list(row.get("tool_returns") or ()) or [one for one in answers if "func_response" in one]
+    if returns:
+        return tuple(_read_return(one, row) for one in returns)
+    text = "\n".join(part.text for piece in _pieces(row) for part in _read_piece(piece) if isinstance(part, TextPart))
+    envelope = open_envelope(text) or Envelope(message=text)
+    return (
+        ToolReturnPart(
+            call_id=str(row.get("tool_call_id") or ""),
+            name=str(row.get("name") or ""),
+            text=_words(envelope, text),
+            ok=envelope.status != "Failed",
+        ),
+    )
+
+
+def _read_return(one: Mapping[str, Any], row: Row) -> ToolReturnPart:
+    text = one.get("func_response")
+    text = text if isinstance(text, str) else msgspec.json.encode(text).decode()
+    return ToolReturnPart(
+        call_id=str(one.get("tool_call_id") or row.get("tool_call_id") or ""),
+        name=str(row.get("name") or ""),
+        text=_words(open_envelope(text), text),
+        ok=one.get("status") != "error",
+        stdout=None if one.get("stdout") is None else tuple(one["stdout"]),
+        stderr=None if one.get("stderr") is None else tuple(one["stderr"]),
+    )
+
+
+def _words(envelope: Envelope | None, text: str) -> str:
+    """The tool's own words."""
+    if envelope is None or envelope.status is None:
+        return text
+    return envelope.message if isinstance(envelope.message, str) else msgspec.json.encode(envelope.message).decode()
+
+
+def _show_part(part: Part) -> dict[str, Any]:
+    match part:
+        case TextPart():
+            return {"type": "text", "text": part.text, "signature": None}
+        case ReasoningPart(redacted=str()):
+            return {"type": "redacted_reasoning", "data": part.redacted}
+        case ReasoningPart():
+            return {"type": "reasoning", "is_native": True, "reasoning": part.text, "signature": part.signature}
+        case _:
+            raise AssertionError(part)
+
+
+def _show_call(call: ToolCallPart) -> dict[str, Any]:
+    return {"id": call.call_id, "function": {"arguments": call.arguments, "name": call.name}, "type": "function"}
+
+
+def _show_return(part: ToolReturnPart, text: str) -> dict[str, Any]:
+    return {
+        "tool_call_id": part.call_id,
+        "status": "success" if part.ok else "error",
+        "stdout": None if part.stdout is None else list(part.stdout),
+        "stderr": None if part.stderr is None else list(part.stderr),
+        "func_response": text,
+    }
