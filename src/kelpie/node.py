@@ -112,6 +112,7 @@ def build_node(
         line=line or NoLine(),
         embeddings=embeddings,
         door=AgentDoor(world, records, Router(host), outbox),
+        performer=performer,
     )
     return Node(App(route_table(), house, world.entropy), house, host, hub)
 

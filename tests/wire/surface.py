@@ -25,6 +25,9 @@ EVENT_KINDS = {
 MESSAGE_STREAMS = ("/messages", "/messages/stream", "/stream")  # how the paths end whose streams are of messages
 FILES = ("/export",)  # how the paths end that the document has answer a string, and that answer an agent file
 MISTAKES_SHOWN_MAX = 5
+NEWER = {"Conversation": ("archived", "archived_at", "context_window_limit", "description")}  # what only 1.12.1 knows
+for _name, _fields in NEWER.items():
+    SURFACE["schemas"][_name]["properties"].update(dict.fromkeys(_fields, {}))
 
 
 class Operation:

@@ -23,7 +23,7 @@ from kelpie.actor.recovery import Done, Remind, Resume, disarm
 from kelpie.actor.tenure import Tenure
 from kelpie.agent import inbox, removal
 from kelpie.agent.admission import NO_ROOM, check_run, has_room
-from kelpie.agent.calls import Accepted, Cancel, CancelledRuns, Delete, Reset, Send
+from kelpie.agent.calls import Accepted, Cancel, CancelledRuns, Delete, Recompile, Reset, Send, SetWindow
 from kelpie.agent.effects import (
     AskModel,
     Cancelled,
@@ -42,6 +42,7 @@ from kelpie.agent.performer import Asked, MemoryWork, Performer, Summary
 from kelpie.agent.state import INBOX, RUNS, Run
 from kelpie.agent.thread import thread_not_found
 from kelpie.agent.turn import begin, step
+from kelpie.agent.window_edits import WindowEdit, edit_window, recompile
 from kelpie.errors import ActivationLost, Busy, Conflict, Refused, Unavailable
 from kelpie.ids import RunId, new_step_id
 from kelpie.limits import (
@@ -152,8 +153,8 @@ class AgentActor(ThreadOwner):
                 return await self._accept(body)
             case Cancel():
                 return await self._cancel(body)
-            case Reset():
-                return await self._reset()
+            case Reset() | SetWindow() | Recompile():
+                return await self._edit_window(body)
             case Remind():
                 return await self._remind(body)
             case Resume():
@@ -382,13 +383,18 @@ class AgentActor(ThreadOwner):
             cancelled.append(turn.run_id)
         return CancelledRuns(run_ids=tuple(cancelled))
 
-    async def _reset(self) -> Done:
-        if self._has_work:
-            raise Busy(f"'{self._id}' is busy with another active run", retry_after_ms=RETRY_AFTER_MS)
+    async def _edit_window(self, edit: WindowEdit) -> msgspec.Struct:
+        system = await self._performer.compile(self._state.thread) if isinstance(edit, Recompile) else ""
         draft = self._draft()
-        draft.window = self._window[:1]
-        await self._commit(draft)
-        return Done()
+        if isinstance(edit, Recompile):
+            reply = recompile(draft, self._window, system)
+        elif self._has_work:
+            raise Busy(f"'{self._id}' is busy with another active run", retry_after_ms=RETRY_AFTER_MS)
+        else:
+            reply = await edit_window(edit, draft, self._window, self._history)
+        if draft.window is not None:
+            await self._commit(draft)
+        return reply
 
     async def _remind(self, body: Remind) -> Done:
         draft = self._draft()
@@ -405,7 +411,7 @@ class AgentActor(ThreadOwner):
         if self._state.deleting:
             return  # a repeat: the first answer was lost
         draft = self._draft()
-        await removal.begin(self._records, draft)
+        await removal.begin(self._records, self._world.entropy, draft)
         await self._commit(draft)
         self._stop_effects()
         self._reports.clear()

@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from kelpie.agent.state import InputMessage, RunOptions
-from kelpie.ids import RunId
+from kelpie.ids import MessageId, RunId
 
 
 class Send(Struct, frozen=True, kw_only=True):
@@ -38,7 +38,25 @@ class CancelledRuns(Struct, frozen=True, kw_only=True):
 
 
 class Reset(Struct, frozen=True, kw_only=True):
-    """Empty the window down to the system message. Refused while a turn runs."""
+    """Empty the window down to the system message, and begin it anew with these. Refused while a turn runs."""
+
+    messages: tuple[InputMessage, ...] = ()
+
+
+class SetWindow(Struct, frozen=True, kw_only=True):
+    """Let the model see these messages of the history, in this order, from now on. Refused while a turn runs."""
+
+    message_ids: tuple[MessageId, ...]
+
+
+class Recompile(Struct, frozen=True, kw_only=True):
+    """Keep the system message as the model would be given it now."""
+
+
+class Recompiled(Struct, frozen=True, kw_only=True):
+    """The system message as it is now."""
+
+    system: str
 
 
 class Delete(Struct, frozen=True, kw_only=True):

@@ -16,17 +16,19 @@ from kelpie.actor.call import ActorAddress, Call, Lane
 from kelpie.actor.outbox import Numbered, Outbox, Stalled, StoredEvent, Subscription
 from kelpie.actor.router import Router
 from kelpie.agent import inbox
-from kelpie.agent.calls import Accepted, Cancel, CancelledRuns, Delete, Reset, Send
+from kelpie.agent.calls import Accepted, Cancel, CancelledRuns, Delete, Recompile, Recompiled, Reset, Send, SetWindow
 from kelpie.agent.events import DeltaEvent, FinishedEvent, MessageEvent, RunEvent
 from kelpie.agent.journal import EventBody, Finished, MessageRef, finished_event
-from kelpie.agent.state import AGENT_RUNS, RUNS, InputMessage, Run, RunOptions
+from kelpie.agent.state import AGENT_RUNS, CONVERSATION_RUNS, RUNS, STATES, InputMessage, Run, RunOptions
+from kelpie.agent.thread import Thread, thread_not_found
 from kelpie.errors import CallTimedOut, NotFound, RunStalled, Unavailable
-from kelpie.ids import AgentId, AnyThreadId, RunId, new_run_id
+from kelpie.ids import AgentId, AnyThreadId, MessageId, RunId, new_run_id
 from kelpie.limits import EVENTS_PAGE_ROWS, FOLLOW_FAILURES_MAX, FOLLOW_POLL_MS, REQUEST_DEADLINE_MS
 from kelpie.memory.history import History
 from kelpie.storage.records import Records
 from kelpie.world import World
 
+RUNS_SEARCHED_MAX = 100
 _BODIES = msgspec.json.Decoder(EventBody)
 
 
@@ -147,13 +149,54 @@ class AgentDoor:
                 named[run_id] = (await self.get_run(run_id)).status
         return named
 
-    async def reset(self, thread_id: AnyThreadId) -> None:
-        """Empty the window down to the system message (history is kept); refused with Busy while a turn runs."""
-        await self._call(thread_id, "control", Reset())
+    async def reset(self, thread_id: AnyThreadId, messages: tuple[InputMessage, ...] = ()) -> None:
+        """Empty the window down to the system message and begin it anew with `messages`; the history is kept.
+
+        Refused with Busy while a turn runs.
+        """
+        await self._call(thread_id, "control", Reset(messages=messages))
+
+    async def set_window(self, thread_id: AnyThreadId, message_ids: Sequence[MessageId]) -> None:
+        """Let the model see exactly these messages of the history from now on; refused with Busy while a turn runs.
+
+        Raises NotFound, InvalidInput (the first is not the system message), LimitExceeded.
+        """
+        await self._call(thread_id, "control", SetWindow(message_ids=tuple(message_ids)))
+
+    async def recompile(self, thread_id: AnyThreadId) -> str:
+        """Make the thread's system message anew and keep it; its text. Raises NotFound, LimitExceeded."""
+        done = await self._call(thread_id, "control", Recompile())
+        assert isinstance(done, Recompiled)
+        return done.system
+
+    async def find_run(self, thread: Thread, otid: str) -> Run | None:
+        """The newest run of the thread, among the last RUNS_SEARCHED_MAX, that was sent a message under that otid."""
+        for run in await self._newest_runs(thread):
+            if any(message.otid == otid for message in run.input):
+                return run
+        return None
+
+    async def find_active_run(self, thread: Thread) -> RunId | None:
+        """The run that the thread is busy with, or that it will begin next. Raises NotFound."""
+        found = await self._records.get(STATES.at(thread.id))
+        if found is None or found.value.deleting:
+            raise thread_not_found(thread.id)
+        if found.value.turn is not None:
+            return found.value.turn.run_id
+        return found.value.queue[0] if found.value.queue else None
 
     async def delete(self, thread_id: AnyThreadId) -> None:
         """Cancel what runs and remove the conversation, or the agent with all its threads. Raises NotFound."""
         await self._call(thread_id, "control", Delete())
+
+    async def _newest_runs(self, thread: Thread) -> list[Run]:
+        if thread.conversation_id is None:
+            index = await self._records.scan(AGENT_RUNS, thread.agent_id, limit=RUNS_SEARCHED_MAX, reverse=True)
+        else:
+            below = CONVERSATION_RUNS, thread.conversation_id
+            index = await self._records.scan(*below, limit=RUNS_SEARCHED_MAX, reverse=True)
+        found = await self._records.get_all([RUNS.at(each.value.id) for each in index])
+        return [each.value for each in found if each is not None and each.value.thread_id == thread.id]
 
     async def _call(self, thread_id: AnyThreadId, lane: Lane, body: msgspec.Struct) -> msgspec.Struct:
         now_ms = int(asyncio.get_running_loop().time() * 1000)

@@ -18,6 +18,7 @@ from kelpie.agent.state import (
     RUNS,
     STATES,
     AgentState,
+    InputMessage,
     Run,
     RunError,
     RunIndex,
@@ -74,6 +75,7 @@ class Draft:
         assert run.thread_id == self.state.id
         index = RunIndex(id=run.id, created_at_us=run.created_at_us)
         self.batch.check_absent(RUNS.at(run.id))
+        self.change(last_message_at_us=run.created_at_us)
         self.batch.put(AGENT_RUNS.at(run.agent_id, run.created_at_us, run.id), index)
         if run.conversation_id is not None:
             self.batch.put(CONVERSATION_RUNS.at(run.conversation_id, run.created_at_us, run.id), index)
@@ -83,12 +85,16 @@ class Draft:
         assert self.state.turn is None
         assert run.status == "running"
         for message in run.input:
-            self._append(
-                message.kind, message.parts, turn, otid=message.otid, sender_id=message.sender_id, name=message.name
-            )
+            self.append_input(message, turn)
         self.run = run
         self.change(turn=turn)
         begin_work(self.batch, ActorAddress(self.state.id))
+
+    def append_input(self, message: InputMessage, turn: Turn | None = None) -> None:
+        """What somebody said joins the history, as a part of a turn or for a later one to find."""
+        self._append(
+            message.kind, message.parts, turn, otid=message.otid, sender_id=message.sender_id, name=message.name
+        )
 
     def decide(self, decision: Decision, run: Run, window: list[StoredMessage]) -> None:
         """What the turn decided; `window` is the one that stands."""
@@ -180,7 +186,7 @@ class Draft:
         self,
         kind: MessageKind,
         parts: tuple[Part, ...],
-        turn: Turn,
+        turn: Turn | None,
         *,
         id: MessageId | None = None,
         otid: str | None = None,
@@ -196,14 +202,14 @@ class Draft:
             kind=kind,
             parts=parts,
             created_at_us=self._world.wall.now_us(),
-            run_id=turn.run_id,
-            step_id=turn.step_id,
+            run_id=None if turn is None else turn.run_id,
+            step_id=None if turn is None else turn.step_id,
             otid=otid,
             sender_id=sender_id,
             name=name,
         )
         assert message.seq > 0, "the system message was the first"
-        assert message.run_id is not None and message.step_id is not None
+        assert (message.run_id is None) == (message.step_id is None)
         append(self.batch, message)
         self.messages.append(message)
         self.change(next_seq=message.seq + 1)

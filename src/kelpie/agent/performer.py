@@ -145,6 +145,13 @@ class Performer:
             fixed_tokens=prompt.fixed,
         )
 
+    async def compile(self, thread: Thread) -> str:
+        """The system prompt as the model would be given it now. Raises NotFound, LimitExceeded."""
+        settings = await self._settings(thread)
+        system = compile_system(settings.system, [found.value for found in await self._blocks(settings)])
+        _check_system(system)
+        return system
+
     async def compact(self, thread: Thread, turn: Turn, window: Sequence[StoredMessage]) -> Summary | Asked:
         """Summarise what is oldest in the window. Each further attempt within a step keeps half as much."""
         try:

@@ -11,6 +11,7 @@ from kelpie.actor.outbox import Outbox
 from kelpie.actor.recovery import begin_work, end_work
 from kelpie.actor.tenure import Tenure
 from kelpie.agent import inbox
+from kelpie.agent.conversations import open_conversations
 from kelpie.agent.journal import Draft
 from kelpie.agent.origin import ORIGINS
 from kelpie.agent.state import (
@@ -26,22 +27,25 @@ from kelpie.agent.state import (
     RunIndex,
 )
 from kelpie.agent.thread import Thread
+from kelpie.ids import ConversationId
+from kelpie.memory import blocks as block_rows
 from kelpie.memory import history
-from kelpie.memory.blocks import BLOCK_LINKS
+from kelpie.memory.blocks import BLOCK_LINKS, BLOCKS
 from kelpie.storage.records import Batch, Found, Records
+from kelpie.world import Entropy
 
 RUNS_PER_COMMIT = 100
 MESSAGES_PER_COMMIT = 200
 THREADS_WOKEN_AT_ONCE = 100
 
 
-async def begin(records: Records, draft: Draft) -> None:
+async def begin(records: Records, entropy: Entropy, draft: Draft) -> None:
     """Make it invisible: settings, index and links go; what ran and waited is forgotten."""
     thread = draft.state.thread
     if thread.conversation_id is None:
         await _hide_agent(records, draft.batch, thread)
     else:
-        draft.batch.delete(CONVERSATIONS.at(thread.conversation_id))
+        await _hide_conversation(records, entropy, draft.batch, thread.conversation_id)
     begin_work(draft.batch, ActorAddress(thread.id))
     draft.change(deleting=True, turn=None, queue=())
 
@@ -114,6 +118,17 @@ async def _hide_agent(records: Records, batch: Batch, thread: Thread) -> None:
     batch.delete_below(ORIGINS, thread.agent_id)
     for ref in settings.value.blocks:
         batch.delete(BLOCK_LINKS.at(ref.id, thread.agent_id))
+
+
+async def _hide_conversation(records: Records, entropy: Entropy, batch: Batch, conversation_id: ConversationId) -> None:
+    """Its own blocks go with it."""
+    own = await records.get(CONVERSATIONS.at(conversation_id))
+    if own is None:
+        return
+    open_conversations(records, entropy).remove(batch, own)
+    for block in await records.get_all([BLOCKS.at(ref.id) for ref in own.value.blocks]):
+        if block is not None:
+            block_rows.remove(batch, block)
 
 
 async def _take_messages(records: Records, thread: Thread, batch: Batch) -> bool:

@@ -22,11 +22,12 @@ async def read_settings(records: Records, thread: Thread) -> AgentSettings:
 
 
 def overlay(settings: AgentSettings, own: Conversation) -> AgentSettings:
-    """The agent's settings as this conversation has them: its model, its sampling, its blocks in place of others."""
+    """The agent's settings as this conversation has them: its model and how it is asked, its blocks over others."""
     blocks = {ref.label: ref for ref in own.blocks}
     return msgspec.structs.replace(
         settings,
         model=own.model or settings.model,
+        context_window_tokens=own.context_window_tokens or settings.context_window_tokens,
         sampling=settings.sampling if own.sampling is None else own.sampling,
         blocks=tuple(blocks.get(ref.label, ref) for ref in settings.blocks),
     )

@@ -159,6 +159,7 @@ class AgentState(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fiel
     queue: tuple[RunId, ...] = ()  # accepted runs that wait, in order
     deleting: bool = False  # the thread is gone for everybody; its rows are being removed
     sweep_due_ms: int | None = None  # when the reminder fires that sweeps old inbox entries
+    last_message_at_us: int | None = None  # when a message was last accepted
     last_run_at_us: int | None = None
     last_run_ms: int | None = None
     last_stop_reason: StopReason | None = None
@@ -182,12 +183,13 @@ class Conversation(Listed, frozen=True, kw_only=True, omit_defaults=True, tag_fi
 
     agent_id: AgentId
     summary: str | None = None  # what people call it
+    description: str | None = None
     model: str | None = None  # instead of the agent's
+    context_window_tokens: int | None = None  # instead of the agent's
     sampling: Sampling | None = None  # instead of the agent's
     blocks: tuple[BlockRef, ...] = ()  # in the place of the agent's blocks of these labels
-    archived: bool = False
+    archived_at_us: int | None = None
     hidden: bool | None = None
-    wire: Raw = NO_JSON  # wire fields that the core has no use for, kept so that they can be given back
     last_message_at_us: int | None = None
     updated_at_us: int
 

@@ -12,9 +12,11 @@ from kelpie.errors import NotFound
 from kelpie.ids import AgentId, AnyThreadId, ConversationId, MessageId, RunId, StepId, ThreadId
 from kelpie.limits import GET_KEYS_MAX, HISTORY_HITS_MAX, HISTORY_SEARCHED_MAX, PAGE_ROWS_MAX
 from kelpie.llm.messages import Part, ReasoningPart, TextPart, ToolCallPart, ToolReturnPart
+from kelpie.storage import keys
 from kelpie.storage.records import Batch, Records, Space
 
 MESSAGES_READ_AT_ONCE = 200  # of possibly MESSAGE_BYTES_MAX each, though hardly any is
+PLACES_LOOKED_AT_MAX = 100  # threads that share a message, of which one is looked for
 MessageKind = Literal["system", "user", "assistant", "tool", "summary"]
 
 
@@ -90,8 +92,17 @@ class History:
         """The seq of a message. Raises NotFound."""
         found = await self._records.get(MESSAGE_PLACES.at(message_id, thread_id))
         if found is None:
-            raise NotFound(f"Message with id '{message_id}' not found", message_id=message_id)
+            raise _message_not_found(message_id)
         return found.value.seq
+
+    async def find(self, message_id: MessageId) -> StoredMessage:
+        """The message, from whatever thread has it. Raises NotFound."""
+        places = await self._records.scan(MESSAGE_PLACES, message_id, limit=1)
+        for place in places:
+            found = await self._records.get(MESSAGES.at(place.value.thread_id, place.value.seq))
+            if found is not None:
+                return found.value
+        raise _message_not_found(message_id)
 
     async def get_many(self, thread_id: AnyThreadId, seqs: Sequence[int]) -> list[StoredMessage]:
         """The messages at these places, in this order. Raises NotFound if one is missing: the thread was removed."""
@@ -145,6 +156,52 @@ class History:
         return [found.value for found in founds]
 
 
+class MessageIndex:
+    """Messages of several threads in the order of time: of one agent, or of all. A message that forks share is one."""
+
+    def __init__(self, records: Records, agent_id: AgentId | None) -> None:
+        self._records = records
+        self._space = MESSAGES_BY_TIME if agent_id is None else AGENT_MESSAGES
+        self._prefix = () if agent_id is None else (agent_id,)
+
+    async def page(
+        self, *, after: MessageId | None = None, before: MessageId | None = None, limit: int, newest_first: bool = False
+    ) -> list[StoredMessage]:
+        """A page; `after` and `before` are messages in the order asked for. Raises NotFound for others."""
+        assert 0 < limit <= PAGE_ROWS_MAX
+        lower, upper = (before, after) if newest_first else (after, before)
+        start, end = keys.below(self._space.name, *self._prefix)
+        if lower is not None:
+            start = keys.past(self._space.name, *await self._parts(lower))
+        if upper is not None:
+            end = keys.key(self._space.name, *await self._parts(upper))
+        found: list[StoredMessage] = []
+        while len(found) < limit and start < end:
+            rows = await self._records.store.scan(start, end, limit=MESSAGES_READ_AT_ONCE, reverse=newest_first)
+            places = [self._space.decode(row.key, row.value) for row in rows]
+            for message in await self._read(places):
+                if not found or found[-1].id != message.id:
+                    found.append(message)
+            if len(rows) < MESSAGES_READ_AT_ONCE:
+                break
+            assert start <= rows[-1].key < end
+            start, end = (start, rows[-1].key) if newest_first else (rows[-1].key + b"\0", end)
+        return found[:limit]
+
+    async def _parts(self, message_id: MessageId) -> tuple[str | int, ...]:
+        """The key parts under which the message stands in this index, its thread left out."""
+        for place in await self._records.scan(MESSAGE_PLACES, message_id, limit=PLACES_LOOKED_AT_MAX):
+            parts = (*self._prefix, place.value.created_at_us, message_id)
+            if await self._records.get(self._space.at(*parts, place.value.thread_id)) is not None:
+                return parts
+        raise _message_not_found(message_id)
+
+    async def _read(self, places: Sequence[MessagePlace]) -> list[StoredMessage]:
+        """The messages at these places, in this order; one that was removed meanwhile is left out."""
+        founds = await self._records.get_all([MESSAGES.at(place.thread_id, place.seq) for place in places])
+        return [found.value for found in founds if found is not None]
+
+
 def append(batch: Batch, message: StoredMessage) -> None:
     """Add a message at its place, which the owner of the thread counts. Raises LimitExceeded when it is too large."""
     assert message.seq >= 0
@@ -186,6 +243,10 @@ def searchable_text(message: StoredMessage, skip_tools: tuple[str, ...] = ()) ->
             continue
         texts.append(part_text(part))
     return "\n".join(text for text in texts if text)
+
+
+def _message_not_found(message_id: MessageId) -> NotFound:
+    return NotFound(f"Message with id '{message_id}' not found", message_id=message_id)
 
 
 def _matches(message: StoredMessage, query: HistoryQuery, words: tuple[str, ...]) -> bool:

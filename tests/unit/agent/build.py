@@ -18,7 +18,7 @@ from kelpie.agent.performer import Performer
 from kelpie.agent.roster import Roster
 from kelpie.agent.state import STATES, AgentState, InputMessage, RunOptions
 from kelpie.errors import NotFound, OutcomeUnknown, Unavailable
-from kelpie.ids import AgentId, NodeId, RunId
+from kelpie.ids import AgentId, AnyThreadId, NodeId, RunId
 from kelpie.llm.messages import ModelReply, ModelRequest, TextDelta, TextPart, ToolCallPart, ToolReturnPart, Usage
 from kelpie.llm.model import ModelInfo, OnDelta
 from kelpie.llm.rehearsed import REHEARSED_INFO, rehearse
@@ -105,12 +105,12 @@ class Node:
         return (await self.roster.create(NewAgent(**{**new, **fields}))).settings.id  # type: ignore[arg-type]
 
     async def send(
-        self, agent_id: AgentId, *texts: str, key: str | None = None, options: RunOptions | None = None
+        self, thread_id: AnyThreadId, *texts: str, key: str | None = None, options: RunOptions | None = None
     ) -> RunId:
-        return await self.door.send(agent_id, said(*texts), options or RunOptions(), key=key)
+        return await self.door.send(thread_id, said(*texts), options or RunOptions(), key=key)
 
-    async def talk(self, agent_id: AgentId, *texts: str) -> tuple[list[MessageEvent], FinishedEvent]:
-        return await self.door.finish(await self.send(agent_id, *texts))
+    async def talk(self, thread_id: AnyThreadId, *texts: str) -> tuple[list[MessageEvent], FinishedEvent]:
+        return await self.door.finish(await self.send(thread_id, *texts))
 
 
 def said(*texts: str) -> tuple[InputMessage, ...]:
@@ -125,14 +125,14 @@ async def a_node(world: World) -> AsyncIterator[Node]:
         yield node
 
 
-async def state_of(outside: Outside, agent_id: AgentId) -> AgentState:
-    found = await outside.records.get(STATES.at(agent_id))
+async def state_of(outside: Outside, thread_id: AnyThreadId) -> AgentState:
+    found = await outside.records.get(STATES.at(thread_id))
     assert found is not None
     return found.value
 
 
-async def history_of(outside: Outside, agent_id: AgentId) -> list[StoredMessage]:
-    return await History(outside.records).list(agent_id, limit=1_000)
+async def history_of(outside: Outside, thread_id: AnyThreadId) -> list[StoredMessage]:
+    return await History(outside.records).list(thread_id, limit=1_000)
 
 
 async def block_values(outside: Outside, node: Node, agent_id: AgentId) -> list[str]:

@@ -3,8 +3,10 @@
 from msgspec import Struct
 
 from kelpie.access.vault import Vault
+from kelpie.agent.conversations import Conversations
 from kelpie.agent.door import AgentDoor
 from kelpie.agent.listing import Listing
+from kelpie.agent.performer import Performer
 from kelpie.agent.roster import Roster
 from kelpie.api.letta.modelmemo import ModelMemo
 from kelpie.llm.embedding import Embeddings
@@ -37,6 +39,8 @@ class House(Struct, frozen=True, kw_only=True):
     providers: StoredProviders
     line: ProviderLine
     door: AgentDoor
+    performer: Performer
+    conversations: Conversations
 
 
 def furnish(
@@ -51,6 +55,7 @@ def furnish(
     line: ProviderLine,
     embeddings: Embeddings,
     door: AgentDoor,
+    performer: Performer,
 ) -> House:
     """A house of the parts that the assembly picked."""
     return House(
@@ -69,4 +74,6 @@ def furnish(
         providers=StoredProviders(records, vault, world),
         line=line,
         door=door,
+        performer=performer,
+        conversations=Conversations(records, world),
     )

@@ -1,11 +1,13 @@
 """Messages on the wire: sent and answered at once, as a stream or later; listed; runs cancelled."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from msgspec import Struct
 
 from kelpie.agent.listing import run_not_found
 from kelpie.agent.state import RunOptions
+from kelpie.agent.thread import Thread, thread_not_found
 from kelpie.api.errors import MethodNotAllowed, RunFailed
 from kelpie.api.letta.house import House
 from kelpie.api.letta.message_requests import SendIn, read_key, read_messages, read_options
@@ -24,12 +26,15 @@ from kelpie.api.letta.message_shapes import (
 from kelpie.api.letta.paging import Order, PageLimit, read_cursor
 from kelpie.api.letta.runs import RunOut, find_run, show_run
 from kelpie.api.letta.stream_view import StreamOptions, stream_run
+from kelpie.api.letta.threads import read_thread
 from kelpie.api.route import Ask, Route
 from kelpie.api.sse import EventStream
 from kelpie.errors import InvalidInput
-from kelpie.ids import AgentId, MessageId, RunId
+from kelpie.ids import AgentId, AnyThreadId, MessageId, RunId
+from kelpie.memory.history import MessageIndex, StoredMessage
 
 LIMIT_DEFAULT = 100
+Headers = Mapping[bytes, bytes]
 RUNS_CANCELLED_MAX = 100
 NO_EDITING = (
     "Message editing is no longer supported. Messages are immutable as they may be shared across multiple"
@@ -54,7 +59,19 @@ class ListMessages(Struct, frozen=True, kw_only=True):
     after: str | None = None
     limit: PageLimit | None = LIMIT_DEFAULT
     order: Order = "desc"
+    order_by: Literal["created_at"] = "created_at"
+    group_id: str | None = None
+    include_err: bool | None = None  # nothing that failed is kept as a message
     include_return_message_types: list[MessageType] | None = None
+
+
+class ListOfAgent(ListMessages, frozen=True, kw_only=True):
+    """Of an agent; `conversation_id` is one of its conversations, or `default`; without it all of them are meant."""
+
+    conversation_id: str | None = None
+    use_assistant_message: bool = True
+    assistant_message_tool_name: str = "send_message"
+    assistant_message_tool_kwarg: str = "message"
 
 
 class CancelIn(Struct, frozen=True, kw_only=True):
@@ -63,21 +80,53 @@ class CancelIn(Struct, frozen=True, kw_only=True):
     run_ids: list[str] | None = None
 
 
-async def list_messages(house: House, ask: Ask[ListMessages, None]) -> list[WireMessage]:
-    """A page of the agent's history; before and after are messages in the order asked for."""
+async def list_messages(house: House, ask: Ask[ListOfAgent, None]) -> list[WireMessage]:
+    """A page of the agent's messages; before and after are messages in the order asked for."""
     agent_id, query = AgentId(ask.path["agent_id"]), ask.query
     await house.roster.get_settings(agent_id)  # rows of an agent that was deleted may be there for a while
+    if query.conversation_id is None:
+        return await list_indexed(MessageIndex(house.records, agent_id), query)
+    thread = await read_thread(house, query.conversation_id, agent_id)
+    if thread.agent_id != agent_id:
+        raise thread_not_found(thread.id)
+    return await list_of_thread(house, thread, query)
+
+
+async def list_of_thread(house: House, thread: Thread, query: ListMessages) -> list[WireMessage]:
+    """A page of one thread's history."""
+    if query.group_id is not None:
+        return []  # a group's messages stand in histories of its own agents, and none says that it is the group's
     newest_first = query.order == "desc"
-    after = await _place(house, agent_id, query.after, "after")
-    before = await _place(house, agent_id, query.before, "before")
+    after = await _place(house, thread, query.after, "after")
+    before = await _place(house, thread, query.before, "before")
     lower, upper = (before, after) if newest_first else (after, before)
     stored = await house.history.list(
-        agent_id,
+        thread.id,
         after_seq=lower,
         before_seq=upper,
         limit=query.limit or LIMIT_DEFAULT,
         newest_first=newest_first,
     )
+    return show_page(stored, query)
+
+
+async def list_indexed(index: MessageIndex, query: ListMessages) -> list[WireMessage]:
+    """A page of the messages of several threads."""
+    if query.group_id is not None:
+        return []
+    after, before = read_cursor("message", query.after, "after"), read_cursor("message", query.before, "before")
+    stored = await index.page(
+        after=None if after is None else MessageId(after),
+        before=None if before is None else MessageId(before),
+        limit=query.limit or LIMIT_DEFAULT,
+        newest_first=query.order == "desc",
+    )
+    return show_page(stored, query)
+
+
+def show_page(stored: Sequence[StoredMessage], query: ListMessages) -> list[WireMessage]:
+    """The stored messages, in the order asked for, as the wire shows them; the parts of one in that order too."""
+    newest_first = query.order == "desc"
     shown = show_messages(stored[::-1] if newest_first else stored)
     if query.include_return_message_types is not None:
         shown = [message for message in shown if message.message_type in query.include_return_message_types]
@@ -86,27 +135,34 @@ async def list_messages(house: House, ask: Ask[ListMessages, None]) -> list[Wire
 
 async def send_message(house: House, ask: Ask[None, SendIn]) -> ReplyOut | EventStream:
     """Say something to the agent, and wait for the answer or have it streamed."""
+    agent_id = AgentId(ask.path["agent_id"])
     if ask.body.streaming:
-        return await _stream(house, ask)
-    options = read_options(ask.body, streamed=False, background=False)
-    run_id = await _accept(house, ask, options)
-    said, finished = await house.door.finish(run_id)
-    if finished.error is not None:
-        raise RunFailed(finished.error, run_id)
-    wanted = StreamWanted(ask.body)
-    shown = [one for event in said for one in show_message(event.message) if wanted.includes(one)]
-    return ReplyOut(messages=shown, stop_reason=show_stop(finished), usage=show_usage(finished))
+        return await stream_from(house, agent_id, ask.body, ask.headers)
+    return await send_to(house, agent_id, ask.body, ask.headers)
 
 
 async def stream_message(house: House, ask: Ask[None, SendIn]) -> EventStream:
     """Say something to the agent, and have the answer streamed."""
-    return await _stream(house, ask)
+    return await stream_from(house, AgentId(ask.path["agent_id"]), ask.body, ask.headers)
+
+
+async def send_to(house: House, thread_id: AnyThreadId, body: SendIn, headers: Headers) -> ReplyOut:
+    """Say something to a thread, and wait for the answer."""
+    options = read_options(body, streamed=False, background=False)
+    run_id = await _accept(house, thread_id, body, headers, options)
+    said, finished = await house.door.finish(run_id)
+    if finished.error is not None:
+        raise RunFailed(finished.error, run_id)
+    wanted = StreamWanted(body)
+    shown = [one for event in said for one in show_message(event.message) if wanted.includes(one)]
+    return ReplyOut(messages=shown, stop_reason=show_stop(finished), usage=show_usage(finished))
 
 
 async def send_message_async(house: House, ask: Ask[None, SendIn]) -> RunOut:
     """Say something to the agent, and ask for the answer later. The run is shown as it was when it was accepted."""
+    agent_id = AgentId(ask.path["agent_id"])
     options = read_options(ask.body, streamed=False, background=True)
-    run = await house.door.get_accepted(await _accept(house, ask, options))
+    run = await house.door.get_accepted(await _accept(house, agent_id, ask.body, ask.headers, options))
     shown = show_run(run)
     return RunOut(
         id=shown.id,
@@ -155,16 +211,11 @@ class StreamWanted:
         return self.types is None or message.message_type in self.types
 
 
-async def _place(house: House, agent_id: AgentId, cursor: str | None, field: str) -> int | None:
-    """Where in the history a cursor stands. Raises NotFound."""
-    message_id = read_cursor("message", cursor, field)
-    return None if message_id is None else await house.history.place(agent_id, MessageId(message_id))
-
-
-async def _stream(house: House, ask: Ask[None, SendIn]) -> EventStream:
-    body = ask.body
+async def stream_from(house: House, thread_id: AnyThreadId, body: SendIn, headers: Headers) -> EventStream:
+    """Say something to a thread, and have the answer streamed."""
     background = bool(body.background)
-    run_id = await _accept(house, ask, read_options(body, streamed=True, background=background))
+    run_options = read_options(body, streamed=True, background=background)
+    run_id = await _accept(house, thread_id, body, headers, run_options)
     wanted = StreamWanted(body)
     options = StreamOptions(
         tokens=bool(body.stream_tokens),
@@ -176,12 +227,18 @@ async def _stream(house: House, ask: Ask[None, SendIn]) -> EventStream:
     return stream_run(house.world, house.door, run_id, options)
 
 
-async def _accept(house: House, ask: Ask[None, SendIn], options: RunOptions) -> RunId:
+async def _place(house: House, thread: Thread, cursor: str | None, field: str) -> int | None:
+    """Where in the history a cursor stands. Raises NotFound."""
+    message_id = read_cursor("message", cursor, field)
+    return None if message_id is None else await house.history.place(thread.id, MessageId(message_id))
+
+
+async def _accept(house: House, thread_id: AnyThreadId, body: SendIn, headers: Headers, options: RunOptions) -> RunId:
     """The run of this request. An unknown model is refused before anything is accepted."""
-    messages = read_messages(ask.body)
+    messages = read_messages(body)
     if options.model is not None:
         await house.roster.find_model(options.model)
-    return await house.door.send(AgentId(ask.path["agent_id"]), messages, options, key=read_key(ask.headers, messages))
+    return await house.door.send(thread_id, messages, options, key=read_key(headers, messages))
 
 
 ROUTES = (
@@ -192,7 +249,7 @@ ROUTES = (
         summary="List the messages of an agent",
         tag="messages",
         handler=list_messages,
-        query=ListMessages,
+        query=ListOfAgent,
         answer=list[ShownMessage],
         shapes=MESSAGE_SHAPES,
         refusals=(404,),

@@ -202,9 +202,13 @@ async def retrieve_run_usage(house: House, ask: Ask[None, None]) -> RunUsageOut:
 async def stream_of_run(house: House, ask: Ask[None, ResumeIn | None]) -> EventStream:
     """The run's messages after a number, and then live ones until it ends."""
     run = await find_run(house, ask.path["run_id"])
-    body = ask.body or ResumeIn()
-    options = StreamOptions(numbered=True, seen=body.starting_after or 0, pings=body.include_pings is not False)
-    return stream_run(house.world, house.door, run.id, options)
+    return stream_again(house, run.id, ask.body or ResumeIn())
+
+
+def stream_again(house: House, run_id: RunId, resume: ResumeIn) -> EventStream:
+    """A run's numbered stream from behind the last number that the client has."""
+    options = StreamOptions(numbered=True, seen=resume.starting_after or 0, pings=resume.include_pings is not False)
+    return stream_run(house.world, house.door, run_id, options)
 
 
 async def messages_of_run(house: House, run: Run) -> list[StoredMessage]:

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+from kelpie.api.errors import Malformed
+
 USER_ID = "user-00000000-0000-4000-8000-000000000000"
 ORGANIZATION_ID = "org-00000000-0000-4000-8000-000000000000"
 COMPATIBLE_VERSION = "0.16.8"  # whose behaviour this door has; clients compare it
@@ -29,3 +31,15 @@ def part_otid(message_id: str, index: int) -> str:
     uuid = message_id.partition("-")[2]
     last = int(uuid[-2:], 16) & 0x80 | min(index, 0x7F)
     return f"{uuid[:-2]}{last:02x}"
+
+
+def read_date(text: str, field: str) -> int:
+    """The microseconds since 1970 of an ISO 8601 date; one without a zone is UTC. Raises Malformed."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise Malformed(
+            f"Input should be a valid datetime, not {text[:80]!r}", place=("body", field), kind="datetime_parsing"
+        ) from None
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return int(aware.timestamp() * _SECOND_US)
