@@ -1,11 +1,15 @@
 """Tool servers of other people: by the official client, by the older paths, and in a turn of an agent."""
 
 import json
+import socket
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import letta_client
 import pytest
 from letta_client import Letta
@@ -14,6 +18,7 @@ from tests.system.talk import REHEARSED
 from tests.wire.wire import Wire
 
 PROGRAM = str(Path(__file__).parents[1] / "unit" / "tools" / "tool_server.py")
+LOGIN_PROGRAM = str(Path(PROGRAM).with_name("login_server.py"))
 STDIO: dict[str, Any] = {
     "mcp_server_type": "stdio", "command": sys.executable, "args": [PROGRAM, "stdio"], "env": {"MARK": "here"},
 }  # fmt: skip
@@ -31,6 +36,25 @@ def added(client: Letta) -> Iterator[Any]:
         client.mcp_servers.delete(server.id)
     except letta_client.NotFoundError:
         pass  # the test removed it
+
+
+@pytest.fixture
+def login_server() -> Iterator[str]:
+    """The URL of a tool server that wants OAuth."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen([sys.executable, LOGIN_PROGRAM, str(port)])
+    try:
+        for _ in range(200):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/mcp"
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_server_is_added_with_its_tools_listed_changed_and_removed(client: Letta, added: Any) -> None:
@@ -144,6 +168,36 @@ def test_a_server_is_tried_before_it_is_added(wire: Wire) -> None:
     events = wire.stream("/v1/tools/mcp/servers/connect", {**OLDER, "server_name": "tried"})
     assert [event["event"] for event in events] == ["connection_attempt", "success"]
     assert wire.get("/v1/tools/mcp/servers") == {}
+
+
+def test_a_person_logs_in_once(client: Letta, wire: Wire, login_server: str) -> None:
+    """Connecting tells the login page; the browser comes back; the tools are there, now and for later calls."""
+    config = {"server_name": "behind", "type": "streamable_http", "server_url": login_server}
+    assert wire.put("/v1/tools/mcp/servers", config)[0]["server_name"] == "behind"
+    server = client.mcp_servers.list()[0]
+    try:
+        assert client.mcp_servers.tools.list(server.id) == [], "nobody logged in yet"
+        events: list[Any] = []
+        with wire.http.stream("GET", f"/v1/mcp-servers/connect/{server.id}") as answer:
+            for line in answer.iter_lines():
+                if not line.startswith("data: "):
+                    continue
+                events.append(json.loads(line.removeprefix("data: ")))
+                if events[-1]["event"] == "authorization_url":
+                    page = httpx2.get(events[-1]["url"])  # a browser would follow the redirect
+                    back = wire.http.get(page.headers["location"])
+                    assert back.json()["status"] == "success"
+        assert [event["event"] for event in events] == [
+            "connection_attempt", "oauth_required", "authorization_url", "waiting_for_auth", "success",
+        ]  # fmt: skip
+        assert [tool["name"] for tool in events[-1]["tools"]] == ["greet"]
+        assert client.mcp_servers.refresh(server.id)["added"] == ["greet"]  # type: ignore[index]
+        tool = client.mcp_servers.tools.list(server.id)[0]
+        client.mcp_servers.update(server.id, config={"mcp_server_type": "streamable_http", "server_url": login_server})
+        said = client.mcp_servers.tools.run(tool.id, mcp_server_id=server.id, args={"name": "Ada"})
+        assert said.func_return == "Hello, Ada", "a new connection uses what was kept"
+    finally:
+        client.mcp_servers.delete(server.id)
 
 
 def test_a_login_that_nobody_began_is_refused(wire: Wire) -> None:
