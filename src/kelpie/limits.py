@@ -74,6 +74,8 @@ RECOVERY_PAGE_ROWS = 200
 FOLLOW_POLL_MS = 1_000  # how often a reader looks into the store when nothing was announced on its node
 FOLLOW_FAILURES_MAX = 20  # reads of an accepted run that may fail, one after the other, before its reader is told
 EVENTS_PER_RUN_MAX = 10_000
+PIECES_PER_RUN_MAX = 8_000  # the last number that pieces of a reply may have; messages go on behind it
+PIECES_COMMIT_MS = 100  # the least time between two commits of pieces of one reply
 EVENTS_PAGE_ROWS = 200
 SUBSCRIBERS_PER_RUN_MAX = 64
 SUBSCRIBER_EVENTS_MAX = 1_024
@@ -241,6 +243,7 @@ assert TURN_STEPS_DEFAULT <= TURN_STEPS_MAX
 assert PAGE_ROWS_MAX <= SCAN_ROWS_MAX
 assert PROVIDERS_MAX <= PAGE_ROWS_MAX
 assert EVENTS_PAGE_ROWS <= SCAN_ROWS_MAX
+assert PIECES_PER_RUN_MAX + TURN_STEPS_MAX * 5 < EVENTS_PER_RUN_MAX, "numbers are left for what a turn's steps add"
 assert PREVIEWS_KEPT_MAX <= SUBSCRIBER_EVENTS_MAX // 2, "a late reader's queue has room for all that is kept"
 assert MODEL_CALL_DEADLINE_MS < REQUEST_DEADLINE_MS
 assert MODEL_CONNECT_MS < MODEL_SILENCE_MS < MODEL_CALL_DEADLINE_MS

@@ -25,6 +25,7 @@ BIN = Path(sys.executable).parent
 MODELS = (
     *("gpt-4o-mini", "claude-haiku-4-5", "fault-400", "fault-529", "fault-hang-up", "fault-page", "fault-stream-error"),
     *(f"slow-{delay_ms}" for delay_ms in (30, 50, 60, 250, 400, 800, 1200, 1500, 2000, 3000, 20_000)),
+    "drip-40",
 )  # what the scripted model server lists beside its own names
 READY_SECONDS_MAX = 30.0  # generous: the machine may be shared; benches measure how long it really takes
 STOP_SECONDS_MAX = 30.0

@@ -172,6 +172,23 @@ def test_a_run_is_found_again_by_its_id_its_otid_or_because_it_runs(
     assert "otid" in wire.refuse("POST", path, 404, {"otid": "nobody's"})
 
 
+def test_a_background_stream_of_tokens_is_taken_up_at_any_number(
+    client: Letta, make_agent: MakeAgent, models: ModelServer
+) -> None:
+    agent, word = make_agent("openai/drip-40"), mark()
+    talk = client.conversations.create(agent_id=agent.id)
+    asked = {"messages": user(reply_with(f"{word} in many pieces")), "background": True, "stream_tokens": True}
+    seen = list(client.conversations.messages.create(talk.id, **asked))
+    pieces = [one for one in seen if one.message_type == "assistant_message"]
+    assert len(pieces) > 1 and len({one.id for one in pieces}) == 1
+    assert "".join(one.content for one in pieces) == f"{word} in many pieces"
+    numbered = [one for one in seen if getattr(one, "seq_id", None) is not None]
+    assert [one.seq_id for one in numbered] == list(range(1, len(numbered) + 1))
+    rest = list(client.runs.messages.stream(seen[0].run_id, starting_after=2))
+    assert rest == seen[2:]
+    assert list(client.conversations.messages.stream(talk.id, run_id=seen[0].run_id, starting_after=2)) == seen[2:]
+
+
 def test_a_deleted_agent_takes_its_conversations_along(client: Letta, make_agent: MakeAgent) -> None:
     agent = make_agent(REHEARSED)
     talk = client.conversations.create(agent_id=agent.id).id

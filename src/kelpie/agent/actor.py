@@ -39,14 +39,17 @@ from kelpie.agent.effects import (
 from kelpie.agent.journal import Draft
 from kelpie.agent.owner import COMMIT_RETRY_FIRST_MS, ThreadOwner
 from kelpie.agent.performer import Asked, MemoryWork, Performer, Summary
+from kelpie.agent.pieces import PieceBuffer
 from kelpie.agent.state import INBOX, RUNS, Run
 from kelpie.agent.thread import thread_not_found
 from kelpie.agent.turn import begin, step
 from kelpie.agent.window_edits import WindowEdit, edit_window, recompile
 from kelpie.errors import ActivationLost, Busy, Conflict, Refused, Unavailable
-from kelpie.ids import RunId, new_step_id
+from kelpie.ids import MessageId, RunId, StepId, new_step_id
 from kelpie.limits import (
     COMMIT_ATTEMPTS_MAX,
+    PIECES_COMMIT_MS,
+    PIECES_PER_RUN_MAX,
     RECOVERY_SWEEP_MS,
     RETRY_AFTER_MS,
     TOOL_CALLS_PARALLEL_MAX,
@@ -65,6 +68,9 @@ class AgentActor(ThreadOwner):
         self._memory_calls: deque[ToolCallPart] = deque()
         self._reports: deque[Asked | Summary | ToolReturned] = deque()
         self._effects: list[asyncio.Task[None]] = []
+        self._pieces: PieceBuffer | None = None
+        self._pieces_due = False
+        self._pieces_told_s = 0.0
         self._places = asyncio.Semaphore(TOOL_CALLS_PARALLEL_MAX)
         self._group: asyncio.TaskGroup | None = None
         self._awake = asyncio.Event()
@@ -113,6 +119,8 @@ class AgentActor(ThreadOwner):
 
     async def _serve_next(self, mailbox: Mailbox) -> bool:
         """Do the next thing; False when there is none. Letters go first: they never wait for a model."""
+        assert not self._gone
+        assert not self._serving, "one thing at a time"
         letter = mailbox.take(int(asyncio.get_running_loop().time() * 1000))
         if letter is not None:
             await self._serve(letter)
@@ -120,6 +128,8 @@ class AgentActor(ThreadOwner):
             await self._remove()
         elif self._reports:
             await self._take_report(self._reports.popleft())
+        elif self._pieces_due:
+            await self._tell_pieces()
         elif self._memory_calls:
             await self._use_memory(self._memory_calls.popleft())
         elif self._state.turn is None and self._state.queue:
@@ -252,6 +262,7 @@ class AgentActor(ThreadOwner):
                     draft.summarise(turn, report.part, report.plan)
                     await self._hear(Compacted(step_id=report.step_id, usage=report.usage), draft)
             case Asked():
+                self._pieces = None
                 if isinstance(report.told, Replied) and report.told.step_id == turn.step_id:
                     draft.refresh_system(self._window, report.system)
                 if report.system is not None:  # else the settings were not read, or nothing was asked
@@ -307,7 +318,39 @@ class AgentActor(ThreadOwner):
         turn, run = self._state.turn, self._run
         assert turn is not None and run is not None
         self._tenure.check_may_act()
-        self._report(await self._performer.ask_model(self._state.thread, turn, run, list(self._window), self._counted))
+        window = list(self._window)
+        asked = self._performer.ask_model(
+            self._state.thread, turn, run, window, self._counted, keep_pieces=self._keep_pieces
+        )
+        self._report(await asked)
+
+    def _keep_pieces(self, step_id: StepId, message_id: MessageId, created_at_us: int) -> PieceBuffer:
+        """Where the pieces of the reply go that is asked for now."""
+        self._pieces = PieceBuffer(step_id, message_id, created_at_us, self._await_pieces)
+        return self._pieces
+
+    def _await_pieces(self) -> None:
+        """There is a first piece: it is told at once, or, if others were told just now, a moment later."""
+        loop = asyncio.get_running_loop()
+        loop.call_at(max(loop.time(), self._pieces_told_s + PIECES_COMMIT_MS / 1000), self._say_pieces_due)
+
+    def _say_pieces_due(self) -> None:
+        self._pieces_due = True
+        self._awake.set()
+
+    async def _tell_pieces(self) -> None:
+        """Commit what has come of the reply, and tell it: if the reply is still on its way, and the run has numbers."""
+        self._pieces_due = False
+        turn, pieces = self._state.turn, self._pieces
+        if not pieces or turn is None or turn.step_id != pieces.step_id or turn.phase != "model":
+            return
+        if turn.events >= PIECES_PER_RUN_MAX:
+            pieces.take()  # the message will tell it all
+            return
+        draft = self._draft()
+        draft.tell_pieces(pieces)
+        await self._commit_patiently(draft)
+        self._pieces_told_s = asyncio.get_running_loop().time()
 
     async def _compact(self) -> None:
         turn = self._state.turn
@@ -354,6 +397,7 @@ class AgentActor(ThreadOwner):
         self._effects.append(self._group.create_task(effect, name=f"effect of {self._id}"))
 
     def _stop_effects(self) -> None:
+        self._pieces = None
         self._memory_calls.clear()
         for task in self._effects:
             task.cancel()

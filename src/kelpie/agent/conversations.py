@@ -336,7 +336,12 @@ class Conversations:
             append(batch, msgspec.structs.replace(message, conversation_id=thread.conversation_id, seq=seq))
             window.append(WindowEntry(id=message.id, seq=seq))
         state = AgentState(
-            id=thread.id, agent_id=thread.agent_id, version=1, next_seq=len(messages), window=tuple(window)
+            id=thread.id,
+            agent_id=thread.agent_id,
+            version=1,
+            next_seq=len(messages),
+            clock_us=own.created_at_us,
+            window=tuple(window),
         )
         self._collection.put_new(batch, own)
         batch.put(AGENT_THREADS.at(thread.agent_id, own.id), ThreadIndex(id=thread.conversation_id))

@@ -17,8 +17,8 @@ from kelpie.actor.outbox import Numbered, Outbox, Stalled, StoredEvent, Subscrip
 from kelpie.actor.router import Router
 from kelpie.agent import inbox
 from kelpie.agent.calls import Accepted, Cancel, CancelledRuns, Delete, Recompile, Recompiled, Reset, Send, SetWindow
-from kelpie.agent.events import DeltaEvent, FinishedEvent, MessageEvent, RunEvent
-from kelpie.agent.journal import EventBody, Finished, MessageRef, finished_event
+from kelpie.agent.events import DeltaEvent, FinishedEvent, MessageEvent, NumberedEvent, PiecesEvent, RunEvent
+from kelpie.agent.journal import EventBody, Finished, MessageRef, Pieces, finished_event
 from kelpie.agent.state import AGENT_RUNS, CONVERSATION_RUNS, RUNS, STATES, InputMessage, Run, RunOptions
 from kelpie.agent.thread import Thread, thread_not_found
 from kelpie.errors import CallTimedOut, NotFound, RunStalled, Unavailable
@@ -109,6 +109,8 @@ class AgentDoor:
                 match event:
                     case MessageEvent():
                         said.append(event)
+                    case PiecesEvent():
+                        pass  # the message that they are of says it all
                     case FinishedEvent():
                         return said, event
                     case DeltaEvent():
@@ -216,7 +218,7 @@ class AgentDoor:
                 return _Page(events=[])
             case Numbered(number=number, event=event) if number == last + 1:
                 assert number >= 1
-                assert isinstance(event, MessageEvent | FinishedEvent)
+                assert isinstance(event, NumberedEvent)
                 return _Page(events=[event])
             case Stalled():
                 raise RunStalled(f"run_id={reading.stream} was accepted and goes on by itself later: {item.sentence}")
@@ -229,15 +231,17 @@ class AgentDoor:
         stored = await self._outbox.read(run_id, after=after, limit=EVENTS_PAGE_ROWS)
         return _Page(events=await self._resolve(run, stored), over=run.stop_reason is not None)
 
-    async def _resolve(self, run: Run, stored: Sequence[StoredEvent]) -> list[MessageEvent | FinishedEvent]:
+    async def _resolve(self, run: Run, stored: Sequence[StoredEvent]) -> list[NumberedEvent]:
         bodies = [(event.number, _BODIES.decode(event.body)) for event in stored]
         seqs = [body.seq for _, body in bodies if isinstance(body, MessageRef)]
         messages = iter(await self._history.get_many(run.thread_id, seqs))
-        events: list[MessageEvent | FinishedEvent] = []
+        events: list[NumberedEvent] = []
         for number, body in bodies:
             match body:
                 case MessageRef():
                     events.append(MessageEvent(number=number, message=next(messages)))
+                case Pieces():
+                    events.append(PiecesEvent(number=number, **msgspec.structs.asdict(body)))
                 case Finished():
                     if run.stop_reason is None:  # it ended between the two reads
                         run = await self.get_run(run.id)

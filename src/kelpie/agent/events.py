@@ -1,8 +1,9 @@
 """What happens in a run, as its readers are told.
 
-`MessageEvent` and `FinishedEvent` are committed and numbered from 1 without gaps: a reader who comes late or
-again gets all of them. `DeltaEvent` is provisional: a preview of a message that is not committed yet. The
-committed message is the truth; a reader who was shown a preview is owed only what the preview lacked.
+`MessageEvent`, `PiecesEvent` and `FinishedEvent` are committed and numbered from 1 without gaps: a reader who comes
+late or again gets all of them. `PiecesEvent` is of runs in the background alone. `DeltaEvent` is provisional: a preview
+of a message that is not committed yet. The committed message is the truth; a reader who was shown pieces of it before
+is owed only what they lacked.
 """
 
 from msgspec import Struct
@@ -18,6 +19,16 @@ class MessageEvent(Struct, frozen=True, kw_only=True):
 
     number: int
     message: StoredMessage
+
+
+class PiecesEvent(Struct, frozen=True, kw_only=True):
+    """Further pieces of a reply that the model was giving. `message_id` is what the message has, if it came to be."""
+
+    number: int
+    message_id: MessageId
+    step_id: StepId
+    created_at_us: int
+    deltas: tuple[Delta, ...]
 
 
 class FinishedEvent(Struct, frozen=True, kw_only=True):
@@ -45,4 +56,5 @@ class DeltaEvent(Struct, frozen=True, kw_only=True):
     delta: Delta
 
 
-RunEvent = MessageEvent | FinishedEvent | DeltaEvent
+NumberedEvent = MessageEvent | PiecesEvent | FinishedEvent
+RunEvent = NumberedEvent | DeltaEvent

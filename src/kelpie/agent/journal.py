@@ -11,7 +11,8 @@ from kelpie.actor.call import ActorAddress
 from kelpie.actor.outbox import Outbox
 from kelpie.actor.recovery import begin_work, end_work
 from kelpie.agent.effects import Decision, Finish
-from kelpie.agent.events import FinishedEvent, MessageEvent
+from kelpie.agent.events import FinishedEvent, MessageEvent, NumberedEvent, PiecesEvent
+from kelpie.agent.pieces import PieceBuffer
 from kelpie.agent.state import (
     AGENT_RUNS,
     CONVERSATION_RUNS,
@@ -25,9 +26,9 @@ from kelpie.agent.state import (
     Turn,
     WindowEntry,
 )
-from kelpie.ids import MessageId, RunId, new_message_id
-from kelpie.limits import EVENTS_PER_RUN_MAX, TURN_STEPS_MAX, WINDOW_ENTRIES_MAX
-from kelpie.llm.messages import Part, TextPart
+from kelpie.ids import MessageId, RunId, StepId, new_message_id
+from kelpie.limits import EVENTS_PER_RUN_MAX, PIECES_PER_RUN_MAX, TURN_STEPS_MAX, WINDOW_ENTRIES_MAX
+from kelpie.llm.messages import Delta, Part, TextPart
 from kelpie.memory.compaction import CompactionPlan
 from kelpie.memory.history import MESSAGES, MessageKind, StoredMessage, append
 from kelpie.storage.records import Batch, Found
@@ -47,7 +48,16 @@ class Finished(Struct, frozen=True, kw_only=True, tag="finished"):
     """The stored body of a FinishedEvent: everything it tells stands in the run's record."""
 
 
-EventBody = MessageRef | Finished
+class Pieces(Struct, frozen=True, kw_only=True, tag="pieces"):
+    """The stored body of a PiecesEvent."""
+
+    message_id: MessageId
+    step_id: StepId
+    created_at_us: int
+    deltas: tuple[Delta, ...]
+
+
+EventBody = MessageRef | Pieces | Finished
 
 
 class Draft:
@@ -62,7 +72,7 @@ class Draft:
         self.window: list[StoredMessage] | None = None  # set: replaces the window instead of adding to it
         self.forget = False  # the window is emptied when the turn ends
         self.run: Run | None = None
-        self.events: list[tuple[RunId, MessageEvent | FinishedEvent]] = []
+        self.events: list[tuple[RunId, NumberedEvent]] = []
         self._world = world
         self._outbox = outbox
 
@@ -117,6 +127,21 @@ class Draft:
         self.messages.remove(summary)
         self.window = list(plan.window_after(summary))
         self._tell(summary)
+
+    def tell_pieces(self, buffer: PieceBuffer) -> None:
+        """What has come of a reply is told."""
+        turn = self.state.turn
+        assert turn is not None and turn.step_id == buffer.step_id
+        number, deltas = turn.events + 1, buffer.take()
+        assert deltas and number <= PIECES_PER_RUN_MAX
+        told = {
+            "message_id": buffer.message_id,
+            "step_id": buffer.step_id,
+            "created_at_us": buffer.created_at_us,
+            "deltas": deltas,
+        }
+        self.change(turn=msgspec.structs.replace(turn, events=number))
+        self._note_event(turn.run_id, PiecesEvent(number=number, **told), Pieces(**told))
 
     def refresh_system(self, window: list[StoredMessage], system: str | None) -> None:
         """Keep the system message of the history as the model last saw it."""
@@ -201,7 +226,7 @@ class Draft:
             seq=self.state.next_seq,
             kind=kind,
             parts=parts,
-            created_at_us=self._world.wall.now_us(),
+            created_at_us=max(self._world.wall.now_us(), self.state.clock_us + 1),
             run_id=None if turn is None else turn.run_id,
             step_id=None if turn is None else turn.step_id,
             otid=otid,
@@ -212,7 +237,7 @@ class Draft:
         assert (message.run_id is None) == (message.step_id is None)
         append(self.batch, message)
         self.messages.append(message)
-        self.change(next_seq=message.seq + 1)
+        self.change(next_seq=message.seq + 1, clock_us=message.created_at_us)
         return message
 
     def _tell(self, message: StoredMessage) -> None:
@@ -225,7 +250,7 @@ class Draft:
         event = MessageEvent(number=number, message=message)
         self._note_event(message.run_id, event, MessageRef(seq=message.seq))
 
-    def _note_event(self, run_id: RunId, event: MessageEvent | FinishedEvent, body: EventBody) -> None:
+    def _note_event(self, run_id: RunId, event: NumberedEvent, body: EventBody) -> None:
         self._outbox.append(self.batch, run_id, event.number, Raw(_ENCODER.encode(body)))
         self.events.append((run_id, event))
 

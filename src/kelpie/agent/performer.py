@@ -17,6 +17,7 @@ from kelpie.agent.effects import CompactionFailed, Replied, ReplyFailed, Told, W
 from kelpie.agent.events import DeltaEvent
 from kelpie.agent.journal import error_of
 from kelpie.agent.memory_tools import MemoryDesk, MemoryEdit, MemorySession, put_edits, use_memory_tool
+from kelpie.agent.pieces import PieceBuffer
 from kelpie.agent.settings import read_settings
 from kelpie.agent.state import AgentSettings, Run, Turn
 from kelpie.agent.thread import Thread
@@ -64,6 +65,7 @@ from kelpie.tools.toolbox import ToolCatalog
 from kelpie.world import World
 
 _ENCODER = msgspec.json.Encoder()
+KeepPieces = Callable[[StepId, MessageId, int], PieceBuffer]
 JSON_BYTES_PER_CHAR_MAX = 6  # \u0001
 
 
@@ -126,9 +128,16 @@ class Performer:
     # -- the model --------------------------------------------------------------------------------------
 
     async def ask_model(
-        self, thread: Thread, turn: Turn, run: Run, window: Sequence[StoredMessage], counted: Counted | None
+        self,
+        thread: Thread,
+        turn: Turn,
+        run: Run,
+        window: Sequence[StoredMessage],
+        counted: Counted | None,
+        keep_pieces: KeepPieces,
     ) -> Asked:
-        """Ask for the reply of the running step, or say why there is none."""
+        """Ask for the reply of the running step, or say why there is none. Of a run in the background, whose pieces
+        are told by commits, they go to what `keep_pieces` makes."""
         try:
             prompt = await self._prepare(thread, turn)
         except (Refused, ModelUnavailable) as error:
@@ -137,7 +146,7 @@ class Performer:
             return Asked(told=WindowFull(step_id=turn.step_id))
         self.outbox.forget_previews(run.id)  # of an attempt whose reply was lost
         message_id = new_message_id(self.world.entropy)
-        told = await self._reply(turn, prompt, window, message_id, self._previewer(turn, run, message_id))
+        told = await self._reply(turn, prompt, window, message_id, self._previewer(turn, run, message_id, keep_pieces))
         return Asked(
             told=told,
             system=prompt.system,
@@ -241,13 +250,14 @@ class Performer:
             return False
         return _plan(prompt, window, prompt.budget) is not None
 
-    def _previewer(self, turn: Turn, run: Run, message_id: MessageId) -> OnDelta | None:
+    def _previewer(self, turn: Turn, run: Run, message_id: MessageId, keep_pieces: KeepPieces) -> OnDelta | None:
         assert run.id == turn.run_id
         assert message_id
-        if not run.options.stream_tokens or run.options.background:
+        if not run.options.stream_tokens:
             return None
         created_at_us = self.world.wall.now_us()
-
+        if run.options.background:
+            return keep_pieces(turn.step_id, message_id, created_at_us).add
         pieces = itertools.count()
 
         def preview(delta: Delta) -> None:

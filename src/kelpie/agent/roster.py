@@ -310,11 +310,13 @@ class Roster:
         for seq, message in enumerate(new.messages, start=1):
             given = {name: getattr(message, name) for name in ("kind", "parts", "otid", "sender_id", "name")}
             message_id = new_message_id(self._world.entropy)
-            messages.append(StoredMessage(id=message_id, agent_id=agent_id, seq=seq, created_at_us=now_us, **given))
+            at_us = now_us + seq
+            messages.append(StoredMessage(id=message_id, agent_id=agent_id, seq=seq, created_at_us=at_us, **given))
         for message in messages:
             append(batch, message)
         window = tuple(WindowEntry(id=message.id, seq=message.seq) for message in messages)
-        state = AgentState(id=ThreadId(agent_id), version=1, next_seq=len(messages), window=window)
+        clock_us = messages[-1].created_at_us
+        state = AgentState(id=ThreadId(agent_id), version=1, next_seq=len(messages), clock_us=clock_us, window=window)
         assert [entry.seq for entry in window] == list(range(state.next_seq))
         assert messages[0].kind == "system", "a window begins with the system message"
         _put_agent(batch, settings, state)

@@ -80,8 +80,8 @@ async def send(ledger: Ledger, client: SimClient, sent: Sent, text: str) -> None
         case "stream" | "tokens":
             streamed = body | {"streaming": True, "stream_tokens": sent.mode == "tokens"}
             await _stream(ledger, client, sent, path, streamed, numbered=False)
-        case "background":
-            streamed = body | {"streaming": True, "background": True}
+        case "background" | "kept":
+            streamed = body | {"streaming": True, "background": True, "stream_tokens": sent.mode == "kept"}
             await _stream(ledger, client, sent, path, streamed, numbered=True)
         case _:
             raise AssertionError(sent.mode)

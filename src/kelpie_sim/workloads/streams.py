@@ -52,7 +52,9 @@ class Streams:
             for _ in range(count):
                 agent_id = rng.choice(self._agents)
                 number = self._numbers[client.name, agent_id] = self._numbers.get((client.name, agent_id), 0) + 1
-                sent = new_sent(ledger, client, agent_id, number, rng.choice(("background", "async", "async")))
+                sent = new_sent(
+                    ledger, client, agent_id, number, rng.choice(("background", "kept", "kept", "async", "async"))
+                )
                 await send(ledger, client, sent, self._draw_text(client))
                 for run_id in sent.run_ids:
                     for _ in range(rng.randint(1, READERS_MAX)):

@@ -110,7 +110,7 @@ def read_options(wire: SendIn, *, streamed: bool, background: bool) -> RunOption
     return RunOptions(
         steps_max=TURN_STEPS_DEFAULT if wire.max_steps is None else wire.max_steps,
         model=wire.override_model,
-        stream_tokens=streamed and bool(wire.stream_tokens) and not background,
+        stream_tokens=streamed and bool(wire.stream_tokens),
         background=background,
     )
 

@@ -1,20 +1,20 @@
 """A run as a stream of wire messages.
 
-In the foreground the pieces of a reply are shown while it is made, and of the committed message only what the
-pieces lacked. A preview that turns out not to be the beginning of what was committed (the model was asked again
-in between) is followed by the whole text. In the background only committed messages are shown, each with a
-number, so that a reader who comes back is given exactly what it has not seen: the numbers depend on the stored
-messages alone, never on what a reader asked to be shown.
+The pieces of a reply are shown while it is made, and of the committed message only what the pieces lacked. A preview
+that turns out not to be the beginning of what was committed (the model was asked again in between) is followed by the
+whole text. In the background everything shown is committed and has a number, the pieces too, so that a reader who comes
+back is given exactly what it has not seen: the numbers depend on the stored events alone, never on what a reader asked
+to be shown.
 """
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any, assert_never
 
 from msgspec import Struct
 
 from kelpie.agent.door import AgentDoor
-from kelpie.agent.events import DeltaEvent, FinishedEvent, MessageEvent
+from kelpie.agent.events import DeltaEvent, FinishedEvent, MessageEvent, PiecesEvent
 from kelpie.api.errors import sentence_of
 from kelpie.api.letta.message_shapes import (
     AssistantMessage,
@@ -37,7 +37,7 @@ from kelpie.api.letta.values import part_otid, seconds_date
 from kelpie.api.sse import COMMENT, DONE, EventStream, frame
 from kelpie.errors import KelpieError, OutcomeUnknown
 from kelpie.ids import MessageId, RunId, new_uuid
-from kelpie.llm.messages import ReasoningDelta, ReasoningPart, TextDelta, TextPart, ToolCallDelta, ToolCallPart
+from kelpie.llm.messages import Delta, ReasoningDelta, ReasoningPart, TextDelta, TextPart, ToolCallDelta, ToolCallPart
 from kelpie.memory.history import StoredMessage
 from kelpie.world import World
 
@@ -73,11 +73,16 @@ class RunView:
         self._committed: set[MessageId] = set()  # a piece that comes after its message is stale
         self._number = 1  # of the last numbered event; the first ping's
 
-    def show(self, event: MessageEvent | DeltaEvent) -> list[WireMessage]:
+    def show(self, event: MessageEvent | PiecesEvent | DeltaEvent) -> list[WireMessage]:
         """What this event adds to what was shown."""
         match event:
             case DeltaEvent():
+                assert not self._options.numbered, "what is not committed has no number"
                 return [shown for shown in self._show_delta(event) if self._is_wanted(shown)]
+            case PiecesEvent():
+                preview = self._preview_of(event.message_id)
+                pieces = [shown for delta in event.deltas for shown in self._show_piece(event, preview, delta)]
+                return self._numbered(pieces)
             case MessageEvent():
                 return self._show_committed(event.message)
             case _:
@@ -87,24 +92,34 @@ class RunView:
         preview, self._preview = self._preview, None
         self._committed.add(stored.id)
         if preview is not None and preview.message_id == stored.id and preview.texts:
-            assert not self._options.numbered, "previews have no numbers"
-            return [shown for shown in _rest(stored, preview) if self._is_wanted(shown)]
+            return self._numbered(_rest(stored, preview))
+        return self._numbered(show_message(stored))
+
+    def _numbered(self, shown: Sequence[WireMessage]) -> list[WireMessage]:
+        """What is committed, each with the next number if they are numbered; what is wanted and was not seen of it."""
         wanted: list[WireMessage] = []
-        for shown in show_message(stored):
+        for message in shown:
             self._number += 1
-            if self._is_wanted(shown) and self._number > self._options.seen:
-                wanted.append(with_seq(shown, self._number if self._options.numbered else None))
+            if self._is_wanted(message) and self._number > self._options.seen:
+                wanted.append(with_seq(message, self._number if self._options.numbered else None))
         return wanted
 
     def _show_delta(self, event: DeltaEvent) -> list[WireMessage]:
         if event.message_id in self._committed:
             return []
-        if self._preview is None or self._preview.message_id != event.message_id:
-            self._preview = _Preview(event.message_id)
-        preview, delta = self._preview, event.delta
+        preview = self._preview_of(event.message_id)
         if event.piece != preview.pieces:
             return []  # one before it was dropped: the committed message will have the rest
         preview.pieces += 1
+        return self._show_piece(event, preview, event.delta)
+
+    def _preview_of(self, message_id: MessageId) -> _Preview:
+        """What was shown of the message so far; of another one before it nothing more will come."""
+        if self._preview is None or self._preview.message_id != message_id:
+            self._preview = _Preview(message_id)
+        return self._preview
+
+    def _show_piece(self, event: DeltaEvent | PiecesEvent, preview: _Preview, delta: Delta) -> list[WireMessage]:
         is_new = delta.part not in preview.texts
         piece = delta.arguments if isinstance(delta, ToolCallDelta) else delta.text
         preview.texts[delta.part] = preview.texts.get(delta.part, "") + piece

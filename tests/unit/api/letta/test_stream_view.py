@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kelpie.agent.events import DeltaEvent, MessageEvent
+from kelpie.agent.events import DeltaEvent, MessageEvent, PiecesEvent
 from kelpie.api.letta.stream_view import RunView, StreamOptions
 from kelpie.ids import AgentId, MessageId, RunId, StepId
 from kelpie.llm.messages import (
@@ -131,3 +131,36 @@ def test_numbers_count_wire_messages_and_do_not_depend_on_what_is_asked_for() ->
     assert numbers(seen=3) == [4, 6]
     assert numbers(seen=6) == []
     assert numbers(numbered=False) == [None] * 4
+
+
+def test_committed_pieces_are_numbered_and_of_their_message_only_the_rest_is_shown() -> None:
+    """The first reply is interrupted; the second one is committed. Whoever comes back goes on behind what it has."""
+    other = MessageId("message-00000000-0000-4000-8000-0000000000aa")
+
+    def pieces(message_id: MessageId, *deltas: Delta) -> PiecesEvent:
+        return PiecesEvent(number=1, message_id=message_id, step_id=STEP, created_at_us=0, deltas=deltas)
+
+    call = ToolCallDelta(part=1, call_id="c", name="n", arguments="{")
+    events = [
+        pieces(other, TextDelta(part=0, text="lost")),
+        pieces(MESSAGE, TextDelta(part=0, text="al")),
+        pieces(MESSAGE, TextDelta(part=0, text="pha"), call),
+        stored(TextPart(text="alpha beta"), ToolCallPart(call_id="c", name="n", arguments="{}")),
+    ]
+
+    def told(seen: int) -> list[tuple[int | None, str, Any]]:
+        view = RunView(RUN, StreamOptions(numbered=True, seen=seen))
+        shown = [one for event in events for one in view.show(event)]
+        return [(one.seq_id, one.id[-2:], getattr(one, "content", None) or one.tool_call.arguments) for one in shown]
+
+    whole = [
+        (2, "aa", "lost"),
+        (3, "ff", "al"),
+        (4, "ff", "pha"),
+        (5, "ff", None),
+        (6, "ff", "{"),
+        (7, "ff", " beta"),
+        (8, "ff", "}"),
+    ]
+    for seen in range(9):
+        assert told(seen) == [one for one in whole if one[0] > seen]
