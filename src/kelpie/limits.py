@@ -144,6 +144,23 @@ EMBEDDING_DIMENSIONS_MAX = 8_192
 EMBEDDING_BATCH_TEXTS_MAX = 64  # texts of one request to a provider
 EMBEDDING_BATCH_CHARS_MAX = 200_000  # of all texts of one request, unless it has only one
 EMBEDDING_CALL_MS = 60_000
+PASSAGE_BYTES_MAX = 200_000  # of its text
+PASSAGE_TAGS_MAX = 64
+PASSAGES_PER_CALL_MAX = 1_000
+PASSAGES_PER_SHELF_MAX = 200_000  # of one archive or folder
+PASSAGES_READ_AT_ONCE = 200  # of possibly PASSAGE_BYTES_MAX each, though hardly any is
+PASSAGES_FOUND_MAX = 1_000  # by one search
+PASSAGE_COMMIT_ROWS = 200
+PASSAGE_COMMIT_BYTES = 1_500_000  # of texts and vectors that one commit stores, roughly
+SHELVES_MAX = 100_000  # archives and folders of which one question looks at all
+INDEX_BYTES_MAX = 1_600_000_000  # of all indexes in memory: one of 100,000 passages of 3,072 numbers fits
+ARCHIVE_AGENTS_MAX = 900  # that have one archive; it is removed with its links in one commit
+ARCHIVES_SEARCHED_MAX = 1_000  # by one search over all
+SEARCH_QUERY_CHARS_MAX = 20_000
+SEARCH_DEPTH = 100  # how far down its two lists a hybrid search looks
+SEARCH_NUMBERS_AT_ONCE = 8_000_000  # of vectors, compared before others get their turn: about 10 ms
+SEARCH_WORD_CHARS_MAX = 64  # of a longer one only the beginning is looked for
+SEARCH_WORDS_KEPT_MAX = 16_384  # words whose stems are remembered
 LEXICAL_WORDS_KEPT_MAX = 16_384  # words whose features the built-in embedder remembers, about 10 MiB
 
 # -- folders and files -------------------------------------------------------------------------------------
@@ -214,6 +231,16 @@ MODELS_PER_PROVIDER_MAX = 2_000
 MODEL_CACHE_MARKS_MAX = 4  # Anthropic Messages API
 MODEL_THINKING_TOKENS_MIN = 1_024  # Anthropic Messages API
 
+assert EMBEDDING_DIMENSIONS_MAX < SEARCH_NUMBERS_AT_ONCE
+assert PASSAGE_BYTES_MAX + EMBEDDING_DIMENSIONS_MAX * 6 + METADATA_BYTES_MAX < RECORD_BYTES_MAX
+assert PASSAGE_COMMIT_ROWS * 3 + 2 < COMMIT_OPERATIONS_MAX
+assert PASSAGE_COMMIT_BYTES + RECORD_BYTES_MAX < COMMIT_BYTES_MAX, "whatever the escapes of its last passage take"
+assert ARCHIVE_AGENTS_MAX * 2 + 20 < COMMIT_OPERATIONS_MAX
+assert ARCHIVES_SEARCHED_MAX <= PAGE_ROWS_MAX
+assert SEARCH_DEPTH <= PASSAGES_FOUND_MAX
+assert ARCHIVE_AGENTS_MAX < SCAN_ROWS_MAX
+assert PASSAGES_READ_AT_ONCE < GET_KEYS_MAX
+assert PASSAGE_COMMIT_ROWS < GET_KEYS_MAX
 assert KEY_BYTES_MAX <= FDB_KEY_BYTES_MAX
 assert VALUE_BYTES_MAX < FDB_VALUE_BYTES_MAX
 assert COMMIT_BYTES_MAX < FDB_COMMIT_BYTES_MAX

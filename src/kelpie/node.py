@@ -13,6 +13,8 @@ from kelpie.access.vault import Vault, key_from_file, key_from_text
 from kelpie.actor.host import Host
 from kelpie.actor.outbox import Outbox
 from kelpie.actor.router import Router
+from kelpie.agent.archival import Archival
+from kelpie.agent.archival_tools import archival_box
 from kelpie.agent.door import AgentDoor
 from kelpie.agent.kind import AgentKind
 from kelpie.agent.memory_tools import MEMORY_TOOLS, memory_server
@@ -29,7 +31,10 @@ from kelpie.llm.model import Models
 from kelpie.llm.providers import ConfiguredModels
 from kelpie.llm.stored_providers import StoredProviders
 from kelpie.llm.transport import open_transport
+from kelpie.memory.archive import Archives
 from kelpie.memory.blocks import Blocks
+from kelpie.memory.indexes import Indexes
+from kelpie.memory.passages import Passages
 from kelpie.storage.checked import CheckedStore
 from kelpie.storage.records import Records
 from kelpie.storage.sqlite import open_sqlite
@@ -95,9 +100,11 @@ def build_node(
     """The house over these parts, which stay the caller's to close. Nothing runs before `Node.run`."""
     records = Records(CheckedStore(store))
     outbox = Outbox(records)
-    boxes: tuple[Toolbox, ...] = (*toolboxes,)  # and built-in tools that need the store: tools/toolbox.py says how
     hub = McpHub(load_mcp)
     servers = McpServers(records, world, vault, hub, policy)
+    archives = Archives(records, world, Passages(records, world, Indexes()), embeddings)
+    archival = Archival(records, archives, embeddings)
+    boxes: tuple[Toolbox, ...] = (archival_box(archival), *toolboxes)  # tools/toolbox.py says how
     catalog = ToolCatalog(boxes, MEMORY_TOOLS, stored_tools(records, world.entropy), {"mcp": servers})
     performer = Performer(world, records, outbox, models, catalog, memory_server())
     host = Host(world, records, AgentKind(performer), node_id)
@@ -111,6 +118,8 @@ def build_node(
         models=models,
         line=line or NoLine(),
         embeddings=embeddings,
+        archives=archives,
+        archival=archival,
         door=AgentDoor(world, records, Router(host), outbox),
         performer=performer,
     )

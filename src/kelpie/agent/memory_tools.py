@@ -7,13 +7,14 @@ model did wrong is told to it in a sentence that says what to do instead.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from kelpie import __version__
+from kelpie.agent.moments import read_moment
 from kelpie.errors import InvalidInput, LimitExceeded
 from kelpie.limits import (
     HISTORY_HITS_DEFAULT,
@@ -214,8 +215,8 @@ async def conversation_search(
         return _failed(f"limit is {wanted}; use a number from 1 to {HISTORY_HITS_MAX}.")
     kinds: tuple[MessageKind, ...] = tuple(dict.fromkeys(roles or _SEARCHED_KINDS))
     try:
-        from_us = _read_date("start_date", start_date, end_of_day=False)
-        to_us = _read_date("end_date", end_date, end_of_day=True)
+        from_us = read_moment("start_date", start_date, UTC, end_of_day=False)
+        to_us = read_moment("end_date", end_date, UTC, end_of_day=True)
     except InvalidInput as error:
         return _failed(error.sentence)
     asked = HistoryQuery(text=text, kinds=kinds, from_us=from_us, to_us=to_us, limit=wanted, skip_tools=_UNSEARCHED)
@@ -281,24 +282,6 @@ def _refusal(block: Block, value: str) -> str | None:
     except LimitExceeded as error:
         return f"The block '{block.label}' was not changed: {error.sentence}. Write less."
     return None
-
-
-def _read_date(name: str, text: str | None, *, end_of_day: bool) -> int | None:
-    """A date or time as microseconds since the epoch; InvalidInput with a sentence for the model."""
-    if text is None or not text.strip():
-        return None
-    try:
-        if len(text.strip()) == len("YYYY-MM-DD"):
-            moment = datetime.combine(date.fromisoformat(text.strip()), time.max if end_of_day else time.min, UTC)
-        else:
-            moment = datetime.fromisoformat(text.strip())
-            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        since = moment - datetime.fromtimestamp(0, UTC)
-    except (ValueError, OverflowError):
-        raise InvalidInput(
-            f"{name} is '{text[:80]}', which is no date. Write it as YYYY-MM-DD or YYYY-MM-DDTHH:MM.", field=name
-        ) from None
-    return (since.days * 86_400 + since.seconds) * _SECOND_US + since.microseconds
 
 
 def _show_hits(hits: HistoryHits, words: Sequence[str]) -> str:

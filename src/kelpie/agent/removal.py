@@ -30,6 +30,7 @@ from kelpie.agent.thread import Thread
 from kelpie.ids import ConversationId
 from kelpie.memory import blocks as block_rows
 from kelpie.memory import history
+from kelpie.memory.archive import release
 from kelpie.memory.blocks import BLOCK_LINKS, BLOCKS
 from kelpie.storage.records import Batch, Found, Records
 from kelpie.world import Entropy
@@ -113,6 +114,7 @@ async def _hide_agent(records: Records, batch: Batch, thread: Thread) -> None:
     if settings is None:
         return
     batch.check(settings)
+    await release(records, batch, thread.agent_id)
     batch.delete(AGENTS.at(thread.agent_id))
     batch.delete(AGENTS_BY_TIME.at(settings.value.created_at_us, thread.agent_id))
     batch.delete_below(ORIGINS, thread.agent_id)

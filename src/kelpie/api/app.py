@@ -30,6 +30,7 @@ from kelpie.limits import (
 from kelpie.world import Entropy
 
 LOG = logging.getLogger("kelpie.api")
+NO_CONTENT = 204
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _REQUEST_ID = re.compile(rb"[!-~]{1,%d}" % REQUEST_ID_CHARS_MAX)
 _JSON = (b"content-type", b"application/json")
@@ -158,7 +159,7 @@ class App:
             ) from None
         if isinstance(answer, EventStream | Page):
             return answer
-        return Json(bound.route.status, b"" if bound.route.status == 204 else _ENCODER.encode(answer))
+        return Json(bound.route.status, b"" if bound.route.status == NO_CONTENT else _ENCODER.encode(answer))
 
     def _request_id(self, headers: Mapping[bytes, bytes]) -> bytes:
         """The client's own id, if it is a plain one, else a new one."""

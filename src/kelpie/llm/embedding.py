@@ -107,10 +107,15 @@ class Embeddings:
             return BUILT_IN
 
     async def embed(self, handle: str, texts: Sequence[str]) -> Vectors:
-        """One row of unit length for each text, by the model that `find` gave for that handle; raises as it does."""
+        """One row of unit length for each text, by the model of that handle, which is one that `find` answered.
+
+        Nothing stands in for it: vectors of two models cannot be compared. Raises as `find` does.
+        """
+        if handle == BUILT_IN.handle:
+            return await _embed_built_in(texts)
         info = await self.find(handle)
         if self._source is None or info is BUILT_IN:
-            return await _embed_built_in(texts)
+            raise NotFound(f"the provider of the embedding model '{handle}' is no longer configured", handle=handle)
         rows = [await self._ask(self._source, info, some) for some in _batches(texts)]
         assert sum(len(some) for some in rows) == len(texts)
         return np.concatenate(rows) if rows else np.zeros((0, info.dimensions), np.float32)

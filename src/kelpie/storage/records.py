@@ -228,6 +228,12 @@ class Records:
             start = keys.past(space.name, *prefix, after)
         if before is not None:
             end = keys.key(space.name, *prefix, before)
+        return await self.scan_range(space, start, end, limit=limit, reverse=reverse)
+
+    async def scan_range(
+        self, space: Space[T], start: bytes, end: bytes, *, limit: int, reverse: bool = False
+    ) -> list[Found[T]]:
+        """Records of one space with start <= key < end, by key, from one snapshot."""
         if start >= end:
             return []
         rows = await self._whole(lambda: self.store.scan(start, end, limit=limit, reverse=reverse))

@@ -99,8 +99,11 @@ def test_a_handle_of_no_configured_provider_is_the_built_in_model(run, handle: s
             for embeddings in (Embeddings(models), Embeddings(None)):
                 assert await embeddings.find(handle) == BUILT_IN
                 assert await embeddings.recall(handle or BUILT_IN.handle) == BUILT_IN
-                vectors = await embeddings.embed(handle or BUILT_IN.handle, ["sky", "blue"])
+                vectors = await embeddings.embed(BUILT_IN.handle, ["sky", "blue"])
                 assert np.array_equal(vectors, [embed_lexically("sky"), embed_lexically("blue")])
+                if handle not in (None, BUILT_IN.handle):
+                    with pytest.raises(NotFound, match="no longer configured"):
+                        await embeddings.embed(handle, ["sky"])
             assert script.requests() == []
 
     run(body())

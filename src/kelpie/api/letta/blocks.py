@@ -2,10 +2,11 @@
 
 from msgspec import Struct
 
-from kelpie.api.letta.agent_shapes import AGENT_SHAPES, AgentOut, read_parts, show_agent
+from kelpie.api.letta.agent_pages import PageOfAgents, page_of_agents
+from kelpie.api.letta.agent_shapes import AGENT_SHAPES, AgentOut
 from kelpie.api.letta.block_shapes import BlockEdit, BlockIn, BlockOut, read_block_edit, read_block_fields, show_block
 from kelpie.api.letta.house import House
-from kelpie.api.letta.paging import Order, PageLimit, read_cursor, read_page
+from kelpie.api.letta.paging import Order, PageLimit, read_cursor
 from kelpie.api.route import Ask, Route
 from kelpie.errors import LimitExceeded
 from kelpie.ids import BlockId
@@ -40,17 +41,6 @@ class CountBlocks(Struct, frozen=True, kw_only=True):
     tags: list[str] | None = None
     match_all_tags: bool = False
     templates_only: bool = False
-
-
-class PageOfAgents(Struct, frozen=True, kw_only=True):
-    """Which page of the agents that have a block."""
-
-    before: str | None = None
-    after: str | None = None
-    limit: PageLimit | None = LIMIT_DEFAULT
-    order: Order = "desc"
-    include: list[str] | None = None
-    include_relationships: list[str] | None = None
 
 
 async def list_blocks(house: House, ask: Ask[ListBlocks, None]) -> list[BlockOut]:
@@ -118,23 +108,9 @@ async def delete_block(house: House, ask: Ask[None, None]) -> None:
 
 async def list_agents_for_block(house: House, ask: Ask[PageOfAgents, None]) -> list[AgentOut]:
     """The agents that have the block."""
-    block_id, query = BlockId(ask.path["block_id"]), ask.query
+    block_id = BlockId(ask.path["block_id"])
     await house.blocks.get(block_id)
-    page = read_page(
-        "agent",
-        before=query.before,
-        after=query.after,
-        limit=query.limit,
-        order=query.order,
-        limit_default=LIMIT_DEFAULT,
-    )
-    views = await house.listing.some(await house.blocks.agents_of(block_id))
-    views.sort(key=lambda view: (view.settings.created_at_us, view.settings.id), reverse=page.newest_first)
-    ids: list[str] = [view.settings.id for view in views]
-    start = ids.index(page.after) + 1 if page.after in ids else 0
-    end = ids.index(page.before) if page.before in ids else len(ids)
-    parts = read_parts(query.include, query.include_relationships)
-    return [await show_agent(house, view, parts) for view in views[start:end][: page.limit]]
+    return await page_of_agents(house, await house.blocks.agents_of(block_id), ask.query)
 
 
 def _cursors(query: ListBlocks) -> tuple[tuple[str | None, str], tuple[str | None, str]]:

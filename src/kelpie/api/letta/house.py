@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from kelpie.access.vault import Vault
+from kelpie.agent.archival import Archival
 from kelpie.agent.conversations import Conversations
 from kelpie.agent.door import AgentDoor
 from kelpie.agent.listing import Listing
@@ -13,6 +14,7 @@ from kelpie.llm.embedding import Embeddings
 from kelpie.llm.line import ProviderLine
 from kelpie.llm.model import Models
 from kelpie.llm.stored_providers import StoredProviders
+from kelpie.memory.archive import Archives
 from kelpie.memory.blocks import Blocks
 from kelpie.memory.history import History
 from kelpie.storage.records import Records
@@ -35,6 +37,8 @@ class House(Struct, frozen=True, kw_only=True):
     servers: McpServers
     models: Models
     embeddings: Embeddings
+    archives: Archives
+    archival: Archival
     memo: ModelMemo
     providers: StoredProviders
     line: ProviderLine
@@ -54,6 +58,8 @@ def furnish(
     models: Models,
     line: ProviderLine,
     embeddings: Embeddings,
+    archives: Archives,
+    archival: Archival,
     door: AgentDoor,
     performer: Performer,
 ) -> House:
@@ -70,6 +76,8 @@ def furnish(
         servers=servers,
         models=models,
         embeddings=embeddings,
+        archives=archives,
+        archival=archival,
         memo=ModelMemo(models),
         providers=StoredProviders(records, vault, world),
         line=line,
