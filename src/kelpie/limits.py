@@ -139,6 +139,11 @@ AGENTS_SCANNED_MAX = 100_000  # agents, or runs, that one filtered list or count
 TEXT_FIELD_CHARS_MAX = 10_000
 METADATA_BYTES_MAX = 64_000
 
+# -- moving in ---------------------------------------------------------------------------------------------
+IMPORT_ROWS_AT_ONCE = 200  # of the source; vectors make the largest, about 40 kB each
+IMPORT_LINKS_MAX = 10_000  # rows of one table of links that are about one thing
+IMPORT_CONNECT_SECONDS_MAX = 20
+
 # -- archives ----------------------------------------------------------------------------------------------
 EMBEDDING_DIMENSIONS_MAX = 8_192
 EMBEDDING_BATCH_TEXTS_MAX = 64  # texts of one request to a provider

@@ -14,7 +14,7 @@ FLOORS = {
     "llm": 4, "sandbox": 4, "memory": 4, "tools": 4,
     "agent": 5,
     "api": 6,
-    "config": 7, "node": 7, "system": 7, "otel": 7, "cli": 7,
+    "config": 7, "node": 7, "system": 7, "otel": 7, "cli": 7, "importing": 7,
 }  # fmt: skip
 SIDEWAYS = {("memory", "kelpie.llm.messages"), ("tools", "kelpie.llm.messages"), ("tools", "kelpie.sandbox")}
 FLOOR_0_FROM_OUTSIDE = "msgspec"

@@ -10,7 +10,7 @@ VAGUE = frozenset(
     "manager managers util utils helper helpers common misc base impl v2 legacy".split()
 )  # plurals are no better
 PRODUCT = re.compile("letta", re.IGNORECASE)
-ITS_ROOM = re.compile(r"\bapi[./]letta\b|\bwire[./]letta\b")
+ITS_ROOM = re.compile(r"\bapi[./]letta\b|\bwire[./]letta\b|\bimporting[./]letta\b")
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z0-9]*|[a-z0-9]+")
 
 

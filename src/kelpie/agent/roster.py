@@ -76,7 +76,7 @@ class Roster:
     # -- one agent -----------------------------------------------------------------------------------------
 
     async def create(
-        self, new: NewAgent, past: Past | None = None, also: Callable[[Batch], None] | None = None
+        self, new: NewAgent, past: Past | None = None, also: Callable[[Batch, AgentView], None] | None = None
     ) -> AgentView:
         """Make an agent, with its system message, new blocks and links, in one commit, to which `also` adds.
 
@@ -98,12 +98,13 @@ class Roster:
             for found in shared:
                 block_rows.attach(batch, found, agent_id)
             state = self._put_new(batch, new, settings, blocks) if past is None else _put_settled(batch, settings, past)
+            view = AgentView(settings=settings, state=state, blocks=blocks)
             if also is not None:
-                also(batch)
+                also(batch, view)
             assert state.id == settings.id == agent_id
             assert [ref.id for ref in settings.blocks] == [block.id for block in blocks]
             if await self._committed(batch, attempt):
-                return AgentView(settings=settings, state=state, blocks=blocks)
+                return view
         raise Conflict(f"the blocks of the new agent kept changing; {EDIT_ATTEMPTS_MAX} attempts lost")
 
     async def get(self, agent_id: AgentId, *, with_blocks: bool = True) -> AgentView:

@@ -121,6 +121,12 @@ def sim(context: typer.Context) -> None:
     raise typer.Exit(enter("sim", context.args))
 
 
+@app.command("import", context_settings=ELSEWHERE, add_help_option=False)
+def import_(context: typer.Context) -> None:
+    """Move in from another server; it has its own --help."""
+    raise typer.Exit(enter("import", context.args))
+
+
 @app.command()
 def version() -> None:
     """Print the version."""

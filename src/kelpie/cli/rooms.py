@@ -7,7 +7,7 @@ the house does not know its simulator, which comes in the same package and impor
 import importlib
 from collections.abc import Sequence
 
-ROOMS = {"serve": "kelpie.cli.serve", "sim": "kelpie_sim.cli"}
+ROOMS = {"serve": "kelpie.cli.serve", "sim": "kelpie_sim.cli", "import": "kelpie.importing.letta.command"}
 ROOM_FOR_PEOPLE = "kelpie.cli.app"
 
 

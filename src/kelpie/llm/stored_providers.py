@@ -17,7 +17,7 @@ from kelpie.limits import PROVIDER_NAME_CHARS_MAX, PROVIDERS_MAX
 from kelpie.llm.provider import ProviderSettings, WireKind
 from kelpie.storage.collection import Collection, Listed
 from kelpie.storage.paging import Page
-from kelpie.storage.records import Found, Records, Space
+from kelpie.storage.records import Batch, Found, Records, Space
 from kelpie.world import World
 
 
@@ -60,9 +60,15 @@ class StoredProviders:
         self._all = Collection(records, world.entropy, PROVIDERS, "Provider", name_of=lambda record: record.name)
 
     async def create(
-        self, name: str, fields: ProviderFields, *, reserved: Sequence[str], id: str | None = None
+        self,
+        name: str,
+        fields: ProviderFields,
+        *,
+        reserved: Sequence[str],
+        id: str | None = None,
+        also: Callable[[Batch, ProviderRecord], None] | None = None,
     ) -> ProviderRecord:
-        """A new provider. Raises AlreadyExists, InvalidInput, LimitExceeded."""
+        """A new provider; `also` adds to the commit. Raises AlreadyExists, InvalidInput, LimitExceeded."""
         if not name or "/" in name or len(name) > PROVIDER_NAME_CHARS_MAX or not name.isprintable():
             raise InvalidInput(
                 f"a provider's name has 1 to {PROVIDER_NAME_CHARS_MAX} characters and no slash", field="name"
@@ -90,7 +96,7 @@ class StoredProviders:
             created_at_us=now_us,
             updated_at_us=now_us,
         )
-        return await self._all.create(record)
+        return await self._all.create(record, None if also is None else lambda batch: also(batch, record))
 
     async def modify(self, id: str, change: Callable[[ProviderRecord], ProviderFields]) -> ProviderRecord:
         """Change what is known of a provider; its name and kind stay. Raises NotFound, InvalidInput, Conflict."""

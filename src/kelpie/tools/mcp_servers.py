@@ -312,6 +312,10 @@ class McpServers:
 
     def _sealed(self, server_id: McpServerId, clear: Clear) -> Place:
         self.check(clear)
+        return self.seal(server_id, clear)
+
+    def seal(self, server_id: McpServerId, clear: Clear) -> Place:
+        """The place, its secrets sealed. Whether the operator lets a server be there is asked again when it is used."""
         if clear.command is not None:
             return StdioPlace(command=clear.command, args=clear.args, env=self._seal_pairs(server_id, clear.env))
         assert clear.url is not None

@@ -147,7 +147,7 @@ class ToolCatalog:
 
     async def create(self, tool: Tool) -> Tool:
         """Store a new tool. Raises AlreadyExists (the name is taken), InvalidInput, LimitExceeded."""
-        self._check(tool)
+        self.check(tool)
         return await self.stored.create(tool)
 
     async def edit(self, tool_id: ToolId, change: Callable[[Tool], Tool]) -> Tool:
@@ -156,7 +156,7 @@ class ToolCatalog:
 
         def checked(now: Tool) -> Tool:
             changed = change(now)
-            self._check(changed)
+            self.check(changed)
             return changed
 
         return await self.stored.edit(tool_id, checked)
@@ -194,7 +194,7 @@ class ToolCatalog:
         assert len(stored) <= limit
         return [*stored, *builtin][: page.limit] if page.newest_first else [*builtin, *stored]
 
-    def _check(self, tool: Tool) -> None:
+    def check(self, tool: Tool) -> None:
         """A stored tool fits, and takes no built-in one's name."""
         if not 0 < len(tool.name) <= TOOL_NAME_CHARS_MAX:
             raise LimitExceeded(

@@ -1,0 +1,293 @@
+"""Agents and conversations: settings, then the whole history of the thread, then the state, which makes it visible."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, get_args
+
+import msgspec
+from msgspec import Struct
+
+from kelpie.agent.conversations import open_conversations
+from kelpie.agent.drafts import Past
+from kelpie.agent.roster import AgentView
+from kelpie.agent.state import (
+    AGENT_THREADS,
+    AGENTS,
+    CONVERSATIONS,
+    STATES,
+    AgentState,
+    BlockRef,
+    Conversation,
+    StopReason,
+    ThreadIndex,
+    WindowEntry,
+)
+from kelpie.api.letta.agent_file.reading import Pen, convert
+from kelpie.api.letta.agent_file.rows import Place, read_row, read_time
+from kelpie.api.letta.agent_requests import AgentFieldsIn, CreateAgentIn, ModelSettingsIn, read_new_agent, read_sampling
+from kelpie.errors import InvalidInput
+from kelpie.ids import AgentId, AnyThreadId, BlockId, ConversationId, MessageId, ThreadId
+from kelpie.importing.journal import digest
+from kelpie.importing.letta.ground import Ground, checked_id
+from kelpie.importing.letta.kinds import sum_of
+from kelpie.importing.move import DONE, Also, Carried, Outcome, Present, Row, Staying
+from kelpie.limits import IMPORT_ROWS_AT_ONCE
+from kelpie.llm.messages import Sampling
+from kelpie.memory.history import MESSAGES, StoredMessage, append
+from kelpie.memory.render import compile_system
+from kelpie.storage.records import Batch
+
+STOP_REASONS: tuple[str, ...] = get_args(StopReason)
+SAME = (
+    "name agent_type system description llm_config embedding_config tool_rules timezone message_buffer_autoclear"
+    " response_format hidden max_files_open per_file_view_window_char_limit project_id template_id base_template_id"
+    " compaction_settings"
+).split()
+
+
+class Told(Struct, frozen=True, kw_only=True):
+    """A history that was written: how many messages, which of them the model sees, the sum of all digests."""
+
+    count: int
+    window: tuple[WindowEntry, ...]
+    sum: int
+    lost: int  # that the window named and nobody had
+
+
+class Teller:
+    """Writes the history of one thread: its system message first, then the others as they come."""
+
+    def __init__(self, ground: Ground, agent_id: AgentId, conversation_id: ConversationId | None) -> None:
+        self._records = ground.house.records
+        self._ground = ground
+        self._agent_id = agent_id
+        self._conversation_id = conversation_id
+        self._seqs: dict[str, int] = {}
+        self._sum = 0
+
+    async def tell(self, system: Row, shown: list[str], rows: AsyncIterator[Row], *, dry: bool) -> Told:
+        """Everything, in as many commits as it takes; nobody finds it before the state of the thread is there."""
+        pen = Pen(self._records)
+        self._add(pen, system)
+        async for row in rows:
+            if row.get("is_deleted") or row["id"] in self._seqs:
+                continue
+            self._add(pen, row)
+            if not dry:
+                await pen.turn()
+        if not dry:
+            await pen.finish()
+        seen = [system["id"], *[id for id in shown if id != system["id"]]]
+        window = [WindowEntry(id=MessageId(id), seq=self._seqs[id]) for id in seen if id in self._seqs]
+        assert window[0].seq == 0, "a window begins with the system message"
+        return Told(count=len(self._seqs), window=tuple(window), sum=self._sum, lost=len(seen) - len(window))
+
+    def _add(self, pen: Pen, row: Row) -> None:
+        place = Place(
+            id=MessageId(row["id"]),
+            agent_id=self._agent_id,
+            conversation_id=self._conversation_id,
+            seq=len(self._seqs),
+        )
+        message = read_row(row, place)
+        self._seqs[row["id"]] = place.seq
+        self._sum += digest(MESSAGES.at(message.thread_id, message.seq), message)
+        append(pen.batch, message)
+
+
+class Agents:
+    """Agents keep their ids, and so do their messages."""
+
+    name, table = "agents", "agents"
+
+    def __init__(self, ground: Ground, *, dry: bool) -> None:
+        self._ground = ground
+        self._dry = dry
+        self.coming: set[str] = set()  # in a dry run; only asked for membership
+
+    async def carry(self, row: Row, batch: Batch, also: Also) -> Outcome:
+        """An agent with its default thread; the roster commits."""
+        house, agent_id = self._ground.house, AgentId(checked_id("agent", row))
+        if await house.records.get(AGENTS.at(agent_id)) is not None:
+            return Present()
+        entity, missing = await self._entity(row)
+        new = read_new_agent(convert(entity, CreateAgentIn, row["name"]), row["name"])
+        shown = [str(id) for id in row.get("message_ids") or ()]
+        blocks = await house.blocks.get_many([BlockId(id) for id in entity["block_ids"]])
+        text = compile_system(new.system, [found.value for found in blocks if found is not None])
+        system = await system_row(self._ground, shown, text, row)
+        told = await Teller(self._ground, agent_id, None).tell(system, shown, self._messages(agent_id), dry=self._dry)
+        past = Past(
+            id=agent_id,
+            created_at_us=read_time(row["created_at"]),
+            updated_at_us=read_time(row["updated_at"]),
+            window=told.window,
+            next_seq=told.count,
+            last_run_at_us=read_time(row["last_run_completion"]) if row.get("last_run_completion") else None,
+            last_run_ms=row.get("last_run_duration_ms"),
+            last_stop_reason=read_stop(row.get("last_stop_reason")),
+        )
+        parts = {"messages": told.count}
+        without = tuple(f"its tool '{name}' is not here" for name in missing) + lost_of(told)
+        if await self._ground.links("agent_environment_variables", "id", agent_id=agent_id):
+            without += ("its secrets cannot be kept here yet",)
+
+        def journal(batch: Batch, view: AgentView) -> None:
+            own = digest(AGENTS.at(agent_id), view.settings) + digest(STATES.at(agent_id), view.state)
+            also(batch, Carried(sum=own + told.sum, parts=parts, without=without))
+
+        if self._dry:
+            self.coming.add(agent_id)
+            also(batch, Carried(sum=told.sum, parts=parts, without=without))
+        else:
+            await house.roster.create(new, past, journal)
+        return DONE
+
+    async def stored(self, id: str) -> int:
+        """Settings, state and history as they are stored."""
+        return await sum_of(self._ground, AGENTS.at(id), STATES.at(id)) + await sum_of_history(
+            self._ground, ThreadId(id)
+        )
+
+    async def _entity(self, row: Row) -> tuple[dict[str, Any], list[str]]:
+        """The agent as a client would ask for it, and the names of tools that are not here."""
+        agent_id = row["id"]
+        tool_ids, missing = await self._ground.tool_ids(agent_id)
+        config = dict(row.get("llm_config") or {})
+        if "handle" in config:
+            config["handle"] = self._ground.model(config["handle"])
+        links = await self._ground.links("blocks_agents", "block_id", agent_id=agent_id)
+        tags = await self._ground.links("agents_tags", "tag", agent_id=agent_id)
+        entity = {
+            **{name: row[name] for name in SAME if row.get(name) is not None},
+            "metadata": row.get("metadata_"),
+            "llm_config": config,
+            "tags": [link["tag"] for link in tags],
+            "tool_ids": tool_ids,
+            "block_ids": [link["block_id"] for link in sorted(links, key=lambda link: link["block_label"])],
+            "include_base_tools": False,
+        }
+        return entity, missing
+
+    async def _messages(self, agent_id: str) -> AsyncIterator[Row]:
+        """The messages of the agent that are in no conversation, in order."""
+        async for row in pages(self._ground, "messages", "sequence_id", agent_id=agent_id):
+            if row.get("conversation_id") is None:
+                yield row
+
+
+class Conversations:
+    """Conversations keep their ids; a message that stands in several of them is in each."""
+
+    name, table = "conversations", "conversations"
+
+    def __init__(self, ground: Ground, agents: Agents, *, dry: bool) -> None:
+        self._ground = ground
+        self._agents = agents
+        self._dry = dry
+        self._all = open_conversations(ground.house.records, ground.house.world.entropy)
+
+    async def carry(self, row: Row, batch: Batch, also: Also) -> Outcome:
+        """A conversation with its history."""
+        records, id = self._ground.house.records, ConversationId(checked_id("conv", row))
+        agent_id = AgentId(row["agent_id"])
+        if await records.get(CONVERSATIONS.at(id)) is not None:
+            return Present()
+        agent = await records.get(AGENTS.at(agent_id))
+        if agent is None and agent_id not in self._agents.coming:
+            return Staying(reason="its agent did not come along")
+        links = await self._ground.links("conversation_messages", "position", conversation_id=id)
+        shown = [link["message_id"] for link in links if link["in_context"]]
+        system = await system_row(self._ground, shown, "" if agent is None else agent.value.system, row)
+        told = await Teller(self._ground, agent_id, id).tell(system, shown, self._messages(links), dry=self._dry)
+        blocks = await self._ground.links("blocks_conversations", "block_id", conversation_id=id)
+        conversation = Conversation(
+            id=id,
+            agent_id=agent_id,
+            summary=row.get("summary"),
+            model=self._ground.model(row.get("model")),
+            sampling=_sampling(row.get("model_settings")),
+            blocks=tuple(BlockRef(label=link["block_label"], id=BlockId(link["block_id"])) for link in blocks),
+            last_message_at_us=read_time(row["last_message_at"]) if row.get("last_message_at") else None,
+            created_at_us=read_time(row["created_at"]),
+            updated_at_us=read_time(row["updated_at"]),
+        )
+        state = AgentState(id=ThreadId(id), agent_id=agent_id, version=1, next_seq=told.count, window=told.window)
+        self._all.put_new(batch, conversation)
+        batch.put_new(STATES.at(id), state)
+        batch.put(AGENT_THREADS.at(agent_id, id), ThreadIndex(id=id))
+        own = digest(CONVERSATIONS.at(id), conversation) + digest(STATES.at(id), state)
+        parts = {"messages of conversations": told.count}
+        also(batch, Carried(sum=own + told.sum, parts=parts, without=lost_of(told)))
+        return DONE
+
+    async def stored(self, id: str) -> int:
+        """The conversation, its state and its history as they are stored."""
+        own = await sum_of(self._ground, CONVERSATIONS.at(id), STATES.at(id))
+        return own + await sum_of_history(self._ground, ThreadId(id))
+
+    async def _messages(self, links: list[Row]) -> AsyncIterator[Row]:
+        for link in links:
+            for row in await self._ground.source.rows("messages", limit=1, where={"id": link["message_id"]}):
+                yield row
+
+
+async def pages(ground: Ground, table: str, by: str, **where: str) -> AsyncIterator[Row]:
+    """All rows that are about one thing, in the order of that column."""
+    after: Any = None
+    while True:
+        rows = await ground.source.rows(table, by=by, after=after, limit=IMPORT_ROWS_AT_ONCE, where=dict(where))
+        for row in rows:
+            yield row
+        if len(rows) < IMPORT_ROWS_AT_ONCE:
+            return
+        assert after is None or rows[-1][by] > after, "ends: each page is further on"
+        after = rows[-1][by]
+
+
+async def system_row(ground: Ground, shown: list[str], text: str, row: Row) -> Row:
+    """The system message that the window begins with; if there is none, one of our making, under the thread's uuid."""
+    for found in await ground.source.rows("messages", limit=1, where={"id": shown[0]}) if shown else ():
+        if found["role"] == "system":
+            return found
+    own = f"message-{str(row['id']).partition('-')[2]}"
+    return {"id": own, "role": "system", "content": text, "created_at": row["created_at"]}
+
+
+async def sum_of_history(ground: Ground, thread_id: AnyThreadId) -> int:
+    """The digests of all messages of a thread as they are stored."""
+    total, after = 0, None
+    while True:
+        found = await ground.house.history.list(thread_id, after_seq=after, limit=IMPORT_ROWS_AT_ONCE)
+        for message in found:
+            total += _digest(message)
+        if len(found) < IMPORT_ROWS_AT_ONCE:
+            return total
+        assert after is None or found[-1].seq > after
+        after = found[-1].seq
+
+
+def lost_of(told: Told) -> tuple[str, ...]:
+    """What is to be said of messages that were not there."""
+    return ("its window named messages that are not there",) if told.lost else ()
+
+
+def read_stop(reason: str | None) -> StopReason | None:
+    """Why the last run ended; a reason that is not known here was an error."""
+    if reason is None:
+        return None
+    return msgspec.convert(reason if reason in STOP_REASONS else "error", StopReason)
+
+
+def _digest(message: StoredMessage) -> int:
+    return digest(MESSAGES.at(message.thread_id, message.seq), message)
+
+
+def _sampling(settings: Mapping[str, Any] | None) -> Sampling | None:
+    """A conversation's own settings of the model. Raises InvalidInput."""
+    if not settings:
+        return None
+    try:
+        given = msgspec.convert(settings, ModelSettingsIn)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"model_settings: {error}") from None
+    return read_sampling(AgentFieldsIn(model_settings=given), Sampling())

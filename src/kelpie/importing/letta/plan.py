@@ -1,0 +1,64 @@
+"""Which tables are moved as which kinds, in which order, and what is not moved, with its reason."""
+
+from collections.abc import Callable
+
+from kelpie.importing.journal import Left, Progress
+from kelpie.importing.letta.agents import Agents, Conversations
+from kelpie.importing.letta.ground import Ground
+from kelpie.importing.letta.kinds import Blocks, Providers, Tools, ToolServers
+from kelpie.importing.move import Kind, Mover
+from kelpie.importing.report import Report
+
+# Rows that come along inside of others, or say nothing that is not said elsewhere.
+WITHIN = frozenset(
+    "agents_tags tools_agents blocks_agents agent_environment_variables messages conversation_messages"
+    " blocks_conversations alembic_version".split()
+)
+STAYING = {
+    "organizations": "this server has one organisation",
+    "users": "this server has one user",
+    "provider_models": "models are asked of their providers",
+    "prompts": "nothing there or here reads them",
+    "jobs": "background jobs of the old server ended with it",
+    "job_messages": "background jobs of the old server ended with it",
+    "mcp_oauth": "logins to tool servers are bound to the old server's address; log in again",
+    "provider_traces": "requests and replies of models were kept there for debugging only",
+    "provider_trace_metadata": "requests and replies of models were kept there for debugging only",
+    "step_metrics": "timings of steps were kept there for statistics only",
+    "run_metrics": "timings of runs were kept there for statistics only",
+    "llm_batch_job": "batches of the old server ended with it",
+    "llm_batch_items": "batches of the old server ended with it",
+}
+UNKNOWN = "this release of Kelpie does not move them"
+
+
+def kinds_of(ground: Ground, *, dry: bool) -> list[Kind]:
+    """Every kind, each after those that it refers to."""
+    agents = Agents(ground, dry=dry)
+    return [
+        Providers(ground, dry=dry),
+        ToolServers(ground),
+        Tools(ground),
+        Blocks(ground),
+        agents,
+        Conversations(ground, agents, dry=dry),
+    ]
+
+
+async def move_all(
+    ground: Ground, source_name: str, source_id: str, *, dry: bool, note: Callable[[str], None]
+) -> Report:
+    """The whole move; what it did."""
+    mover = Mover(ground.house.records, ground.source, source_id, note, dry=dry)
+    moved: dict[str, Progress] = {}
+    kinds = kinds_of(ground, dry=dry)
+    for kind in kinds:
+        moved[kind.name] = await mover.move(kind)
+    counts = await ground.source.tables()
+    known = {kind.table for kind in kinds} | WITHIN
+    staying = tuple(
+        Left(reason=STAYING.get(table, UNKNOWN), count=count, named=(table,))
+        for table, count in sorted(counts.items())
+        if count and table not in known
+    )
+    return Report(source=source_name, dry=dry, kinds=moved, left_tables=staying)

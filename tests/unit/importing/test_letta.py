@@ -1,0 +1,147 @@
+"""Moving in from what a genuine retired server kept: everything is read, nothing is lost in silence."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kelpie.errors import SecretUnreadable
+from kelpie.importing.letta.ground import Ground
+from kelpie.importing.letta.plan import move_all
+from kelpie.importing.letta.secrets import OldSecrets, seal_as_there
+from kelpie.importing.report import Report, lines_of
+from tests.unit.api.knocking import Visitor, visit
+from tests.unit.importing.rows import RowsFile
+
+KEY = "old-servers-key"
+RELEASES = ("0.16.8", "0.11.7")
+Run = Callable[[Any], Any]
+
+
+async def move(visitor: Visitor, source: RowsFile, *, dry: bool = False, note: Any = lambda kind: None) -> Report:
+    ground = Ground(house=visitor.node.house, source=source, secrets=OldSecrets(KEY), models={})
+    return await move_all(ground, "a fixture", "fixture", dry=dry, note=note)
+
+
+def counts(report: Report) -> dict[str, tuple[int, int, int]]:
+    """Kind -> carried, present, left."""
+    return {
+        name: (each.carried, each.present, sum(left.count for left in each.left)) for name, each in report.kinds.items()
+    }
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_every_row_is_accounted_for(run: Run, release: str) -> None:
+    async def scenario() -> None:
+        async with visit() as visitor:
+            source = RowsFile(release)
+            report = await move(visitor, source)
+            assert report.sound
+            for progress in report.kinds.values():
+                assert progress.read == progress.carried + progress.present + sum(left.count for left in progress.left)
+            left = {table for each in report.left_tables for table in each.named}
+            moved = {"tools", "block", "agents", "conversations", "providers", "mcp_server"}
+            assert not left & moved
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_what_moved_is_as_it_was(run: Run, release: str) -> None:
+    """Goal: agents, blocks and messages are shown as the old server kept them, under their old ids."""
+
+    async def scenario() -> None:
+        async with visit() as visitor:
+            source = RowsFile(release)
+            report = await move(visitor, source)
+            left = {id for each in report.kinds["agents"].left for id in each.named}
+            for row in source.held["block"]:
+                block = await visitor.ok("GET", f"/v1/blocks/{row['id']}")
+                assert (block["label"], block["value"], block["limit"]) == (row["label"], row["value"], row["limit"])
+            for row in [row for row in source.held["agents"] if row["id"] not in left]:
+                agent = await visitor.ok("GET", f"/v1/agents/{row['id']}")
+                assert agent["message_ids"] == row["message_ids"]
+                told = {name: agent[name] for name in ("name", "system", "agent_type", "description", "timezone")}
+                assert told == {name: row[name] for name in told}
+                assert agent["metadata"] == row["metadata_"]
+                assert agent["llm_config"]["handle"] == row["llm_config"]["handle"]
+                assert {block["label"] for block in agent["blocks"]} == {
+                    link["block_label"] for link in source.held["blocks_agents"] if link["agent_id"] == row["id"]
+                }
+
+    run(scenario())
+
+
+def test_a_second_move_finds_everything_in_its_place(run: Run) -> None:
+    async def scenario() -> None:
+        async with visit() as visitor:
+            first = await move(visitor, RowsFile("0.16.8"))
+            again = await move(visitor, RowsFile("0.16.8"))
+            assert again == first, "the journal says what was done"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("stop_after", [1, 7, 33, 40, 47])
+def test_a_move_that_is_cut_off_goes_on_where_it_stood(run: Run, stop_after: int) -> None:
+    """Goal: the end is the same. Method: the move dies after so many rows, in the middle of a kind, and is repeated."""
+
+    class Killed(Exception):
+        pass
+
+    async def scenario() -> None:
+        async with visit() as whole, visit() as cut:
+            expected = await move(whole, RowsFile("0.16.8"))
+            seen = 0
+
+            def note(kind: str) -> None:
+                nonlocal seen
+                seen += 1
+                if seen == stop_after:
+                    raise Killed
+
+            with pytest.raises(Killed):
+                await move(cut, RowsFile("0.16.8"), note=note)
+            report = await move(cut, RowsFile("0.16.8"))
+            assert counts(report) == counts(expected)
+            assert report.sound
+
+    run(scenario())
+
+
+def test_a_dry_run_counts_and_writes_nothing(run: Run) -> None:
+    async def scenario() -> None:
+        async with visit() as visitor:
+            dry = await move(visitor, RowsFile("0.16.8"), dry=True)
+            assert await visitor.ok("GET", "/v1/agents/count") == 0
+            assert await visitor.ok("GET", "/v1/blocks/count") == 0
+            assert counts(dry) == counts(await move(visitor, RowsFile("0.16.8")))
+
+    run(scenario())
+
+
+def test_the_report_names_what_stays(run: Run) -> None:
+    async def scenario() -> None:
+        async with visit() as visitor:
+            lines = lines_of(await move(visitor, RowsFile("0.16.8")))
+            text = "\n".join(lines)
+            assert "2 providers: it came from the old server's settings; set the same variables here" in text
+            assert "1 rows of users: this server has one user" in text
+
+    run(scenario())
+
+
+def test_secrets_are_opened_with_the_old_key_only() -> None:
+    sealed = seal_as_there("sk-of-mine", KEY, bytes(16), bytes(12))
+    assert OldSecrets(KEY).read({"api_key_enc": sealed}, "api_key") == "sk-of-mine"
+    assert OldSecrets(None).read({"api_key_enc": "sk-plain", "api_key": None}, "api_key") == "sk-plain"
+    assert OldSecrets(None).read({"api_key": "older", "api_key_enc": None}, "api_key") == "older"
+    for key in (None, "another"):
+        with pytest.raises(SecretUnreadable):
+            OldSecrets(key).read({"api_key_enc": sealed}, "api_key")
+
+
+def test_the_genuine_servers_own_seal_opens() -> None:
+    rows = RowsFile("0.16.8").held["agent_environment_variables"]
+    assert sorted({OldSecrets(KEY).read(row, "value") for row in rows if row["key"] == "WHISPER_END"}) == ["..."]
+    assert OldSecrets(KEY).read(next(row for row in rows if row["key"] == "TOKEN"), "value").startswith("sk-")
