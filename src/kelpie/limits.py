@@ -211,6 +211,7 @@ MCP_STDERR_CHARS_KEPT = 2_000
 # -- runs, steps, providers --------------------------------------------------------------------------------
 PROVIDERS_MAX = 256  # stored by clients; a list of models asks all of them
 PROVIDER_NAME_CHARS_MAX = 128
+SHOWN_BYTES_MAX = 400_000  # of a system prompt, or of all tools offered, that is kept for the traces of steps
 FORWARDED_BYTES_MAX = 32_000_000  # of a request that is passed on to a provider, as Anthropic takes it
 
 # -- moving in ---------------------------------------------------------------------------------------------
@@ -274,6 +275,8 @@ assert REQUEST_BYTES_MAX < UPLOAD_BYTES_MAX
 assert TURN_STEPS_DEFAULT <= TURN_STEPS_MAX
 assert PAGE_ROWS_MAX <= SCAN_ROWS_MAX
 assert PROVIDERS_MAX <= PAGE_ROWS_MAX
+assert RECORD_BYTES_MAX * 3 + SHOWN_BYTES_MAX * 2 <= COMMIT_BYTES_MAX, "a step's commit carries what it was shown"
+assert SHOWN_BYTES_MAX * 2 < RECORD_BYTES_MAX, "JSON within JSON is longer"
 assert EVENTS_PAGE_ROWS <= SCAN_ROWS_MAX
 assert PIECES_PER_RUN_MAX + TURN_STEPS_MAX * 5 < EVENTS_PER_RUN_MAX, "numbers are left for what a turn's steps add"
 assert PREVIEWS_KEPT_MAX <= SUBSCRIBER_EVENTS_MAX // 2, "a late reader's queue has room for all that is kept"

@@ -23,6 +23,7 @@ from kelpie_sim.checkers.no_lost_turn import check_turns
 from kelpie_sim.checkers.rows import Rows
 from kelpie_sim.checkers.single_owner import SingleOwner
 from kelpie_sim.checkers.spoken import Spoken
+from kelpie_sim.checkers.steps import check_steps
 from kelpie_sim.client import SimClient
 from kelpie_sim.cluster import BugLog, Cluster
 from kelpie_sim.draw import stream
@@ -207,6 +208,7 @@ def _judge(sim: Simulation, cluster: Cluster, ledger: Ledger, watch: Watch, valu
     if idle:
         check_turns(rows, ledger, cluster.tools, watch)
         check_derived(rows, watch)
+        check_steps(rows, watch)
 
 
 def _mark_ends(sim: Simulation, rows: Rows) -> None:

@@ -41,6 +41,7 @@ from kelpie.agent.owner import COMMIT_RETRY_FIRST_MS, ThreadOwner
 from kelpie.agent.performer import Asked, MemoryWork, Performer, Summary
 from kelpie.agent.pieces import PieceBuffer
 from kelpie.agent.state import INBOX, RUNS, Run
+from kelpie.agent.steps import ns_since
 from kelpie.agent.thread import thread_not_found
 from kelpie.agent.turn import begin, step
 from kelpie.agent.window_edits import WindowEdit, edit_window, recompile
@@ -256,6 +257,7 @@ class AgentActor(ThreadOwner):
         draft = self._draft()
         match report:
             case ToolReturned():
+                draft.ran_ns = report.ran_ns
                 await self._hear(report, draft)
             case Summary():
                 if report.step_id == turn.step_id and turn.phase == "compact":
@@ -265,6 +267,7 @@ class AgentActor(ThreadOwner):
                 self._pieces = None
                 if isinstance(report.told, Replied) and report.told.step_id == turn.step_id:
                     draft.refresh_system(self._window, report.system)
+                draft.asked = report.account
                 if report.system is not None:  # else the settings were not read, or nothing was asked
                     self._forget = draft.forget = report.forget
                 if await self._hear(report.told, draft) and isinstance(report.told, Replied):
@@ -362,8 +365,9 @@ class AgentActor(ThreadOwner):
         turn = self._state.turn
         assert turn is not None
         async with self._places:
+            begun_s = asyncio.get_running_loop().time()
             result = await self._performer.run_tool(self._state.thread, turn, call, self._tenure.check_may_act)
-        self._report(ToolReturned(step_id=turn.step_id, result=result))
+        self._report(ToolReturned(step_id=turn.step_id, result=result, ran_ns=ns_since(begun_s)))
 
     async def _use_memory(self, call: ToolCallPart) -> None:
         """A memory tool: its result and the blocks that it changed are one commit."""
@@ -373,12 +377,14 @@ class AgentActor(ThreadOwner):
         assert turn.run_id == run.id
         assert self._performer.is_memory_tool(call.name)
         for attempt in range(COMMIT_ATTEMPTS_MAX):
+            begun_s = asyncio.get_running_loop().time()
             work: MemoryWork = await self._performer.use_memory(self._state.thread, turn, call)
             told = ToolReturned(step_id=turn.step_id, result=work.result)
             decision = step(turn, told, new_step_id(self._world.entropy))
             if decision is None:
                 return
             draft = self._draft()
+            draft.ran_ns = ns_since(begun_s)
             draft.decide(decision, run, self._window)
             self._performer.write_edits(draft.batch, work)
             try:

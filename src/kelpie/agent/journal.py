@@ -10,6 +10,7 @@ from msgspec import Raw, Struct
 from kelpie.actor.call import ActorAddress
 from kelpie.actor.outbox import Outbox
 from kelpie.actor.recovery import begin_work, end_work
+from kelpie.agent import steps
 from kelpie.agent.effects import Decision, Finish
 from kelpie.agent.events import FinishedEvent, MessageEvent, NumberedEvent, PiecesEvent
 from kelpie.agent.pieces import PieceBuffer
@@ -17,6 +18,7 @@ from kelpie.agent.state import (
     AGENT_RUNS,
     CONVERSATION_RUNS,
     RUNS,
+    RUNS_BY_TIME,
     STATES,
     AgentState,
     InputMessage,
@@ -26,6 +28,7 @@ from kelpie.agent.state import (
     Turn,
     WindowEntry,
 )
+from kelpie.agent.steps import STEPS, Account, StepRecord
 from kelpie.ids import MessageId, RunId, StepId, new_message_id
 from kelpie.limits import EVENTS_PER_RUN_MAX, PIECES_PER_RUN_MAX, TURN_STEPS_MAX, WINDOW_ENTRIES_MAX
 from kelpie.llm.messages import Delta, Part, TextPart
@@ -72,6 +75,9 @@ class Draft:
         self.window: list[StoredMessage] | None = None  # set: replaces the window instead of adding to it
         self.forget = False  # the window is emptied when the turn ends
         self.run: Run | None = None
+        self.step: StepRecord | None = None  # of the running step, once its model has answered
+        self.asked: Account | None = None  # set: of the call that this commit hears the outcome of
+        self.ran_ns = 0  # how long the tool ran that this commit hears of
         self.events: list[tuple[RunId, NumberedEvent]] = []
         self._world = world
         self._outbox = outbox
@@ -86,6 +92,7 @@ class Draft:
         index = RunIndex(id=run.id, created_at_us=run.created_at_us)
         self.batch.check_absent(RUNS.at(run.id))
         self.change(last_message_at_us=run.created_at_us)
+        self.batch.put(RUNS_BY_TIME.at(run.created_at_us, run.id), index)
         self.batch.put(AGENT_RUNS.at(run.agent_id, run.created_at_us, run.id), index)
         if run.conversation_id is not None:
             self.batch.put(CONVERSATION_RUNS.at(run.conversation_id, run.created_at_us, run.id), index)
@@ -110,12 +117,14 @@ class Draft:
         """What the turn decided; `window` is the one that stands."""
         told = self.state.turn
         assert told is not None
-        self.change(turn=msgspec.structs.replace(decision.turn, events=told.events))  # a summary counts as well
+        past = told.past_steps if decision.turn.step_id == told.step_id else (*told.past_steps, told.step_id)
+        self.change(turn=msgspec.structs.replace(decision.turn, events=told.events, past_steps=past))
         for new in decision.messages:
             turn = self.state.turn
             assert turn is not None
             message = self._append(new.kind, new.parts, msgspec.structs.replace(turn, step_id=new.step_id), id=new.id)
             self._tell(message)
+        self._note_step(told, decision)
         if decision.finish is not None:
             self._finish(decision.finish, run)
             if self.forget:
@@ -182,6 +191,40 @@ class Draft:
         if self.run is not None:
             self.batch.put(RUNS.at(self.run.id), self.run)
 
+    def _note_step(self, told: Turn, decision: Decision) -> None:
+        """Keep the record of the step: when its model has answered, and when it is over."""
+        record, now_us = self.step, self._world.wall.now_us()
+        over = decision.finish is not None or decision.turn.step_id != told.step_id
+        if self.asked is not None:
+            said = [message.seq for message in self.messages if message.kind == "assistant"]
+            record = steps.answered(self.state, told, self.asked, said[0] if said else None)
+            shown = steps.keep_shown(self.batch, record.agent_id, self.asked, self.state.shown)
+            self.change(shown=shown)
+            self._note_first_token(told, record)
+        elif record is None and over and told.phase != "tools":
+            record = steps.unasked(self.state, told, now_us)
+        if record is None:
+            return  # nothing was asked yet, or it was by an older version, which kept no records
+        assert record.id == told.step_id
+        assert record.status == "pending"
+        if self.ran_ns:
+            record = msgspec.structs.replace(record, tools_ns=(record.tools_ns or 0) + self.ran_ns)
+        if over:
+            finish = decision.finish
+            stopped = (None, None) if finish is None else (finish.stop_reason, finish.error)
+            record = steps.ended(record, now_us, *stopped)
+        if over or self.asked is not None:
+            self.batch.put(STEPS.at(record.id), record)
+        self.step = None if over else record
+
+    def _note_first_token(self, told: Turn, record: StepRecord) -> None:
+        if told.step == 1 and record.first_ns is not None:
+            turn = self.state.turn
+            assert turn is not None
+            self.change(
+                turn=msgspec.structs.replace(turn, first_token_at_us=record.begun_at_us + record.first_ns // 1000)
+            )
+
     def _finish(self, finish: Finish, run: Run) -> None:
         turn = self.state.turn
         assert turn is not None
@@ -198,6 +241,8 @@ class Draft:
             context_tokens=turn.context_tokens,
             steps=turn.step,
             events=turn.events + 1,
+            step_ids=(*turn.past_steps, turn.step_id),
+            first_token_at_us=turn.first_token_at_us,
         )
         self._note_event(run.id, finished_event(self.run), Finished())
         self.change(

@@ -12,6 +12,7 @@ from kelpie.actor.tenure import Tenure
 from kelpie.agent import removal
 from kelpie.agent.journal import Draft
 from kelpie.agent.state import RUNS, STATES, AgentState, Run
+from kelpie.agent.steps import STEPS, StepRecord
 from kelpie.agent.thread import thread_not_found
 from kelpie.errors import ActivationLost, Busy, Conflict, StorageFull, StoreDown
 from kelpie.ids import ThreadId
@@ -41,6 +42,7 @@ class ThreadOwner:
         self._found: Found[AgentState] | None = None
         self._window: list[StoredMessage] = []
         self._run: Run | None = None
+        self._step: StepRecord | None = None  # of the running step, once its model has answered
         self._counted: Counted | None = None
         self._forget = False
 
@@ -58,6 +60,8 @@ class ThreadOwner:
             found = await self._records.get(RUNS.at(self._state.turn.run_id))
             assert found is not None, "a running turn has its run's record"
             self._run = found.value
+            step = await self._records.get(STEPS.at(self._state.turn.step_id))
+            self._step = None if step is None else step.value
 
     @property
     def _state(self) -> AgentState:
@@ -75,6 +79,7 @@ class ThreadOwner:
     def _draft(self) -> Draft:
         draft = Draft(self._found_state(), self._world, self._outbox)
         draft.forget = self._forget
+        draft.step = self._step
         return draft
 
     async def _commit_patiently(self, draft: Draft, *, conflicts: bool = True) -> None:
@@ -114,5 +119,6 @@ class ThreadOwner:
         self._window = self._window + draft.messages
         if draft.run is not None:
             self._run = draft.run if draft.state.turn is not None else None
+        self._step = draft.step
         for run_id, event in draft.events:
             self._outbox.publish(run_id, event.number, event)

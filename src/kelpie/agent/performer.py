@@ -20,6 +20,7 @@ from kelpie.agent.memory_tools import MemoryDesk, MemoryEdit, MemorySession, put
 from kelpie.agent.pieces import PieceBuffer
 from kelpie.agent.settings import read_settings
 from kelpie.agent.state import AgentSettings, Run, Turn
+from kelpie.agent.steps import Account, Asking
 from kelpie.agent.thread import Thread
 from kelpie.agent.turn import may_compact
 from kelpie.agent.wording import fit_return, tell_returns
@@ -76,6 +77,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     system: str | None = None  # the system prompt as compiled for this step
     forget: bool = False  # the window is emptied when the turn ends
     fixed_tokens: int | None = None
+    account: Account | None = None  # None: the model was not asked
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -103,6 +105,7 @@ class _Prompt(Struct, frozen=True, kw_only=True):
     tools: tuple[ToolDefinition, ...]
     fixed: int
     budget: int
+    context_tokens: int
 
 
 class Performer:
@@ -138,6 +141,8 @@ class Performer:
     ) -> Asked:
         """Ask for the reply of the running step, or say why there is none. Of a run in the background, whose pieces
         are told by commits, they go to what `keep_pieces` makes."""
+        assert turn.phase == "model"
+        assert run.id == turn.run_id
         try:
             prompt = await self._prepare(thread, turn)
         except (Refused, ModelUnavailable) as error:
@@ -146,12 +151,14 @@ class Performer:
             return Asked(told=WindowFull(step_id=turn.step_id))
         self.outbox.forget_previews(run.id)  # of an attempt whose reply was lost
         message_id = new_message_id(self.world.entropy)
-        told = await self._reply(turn, prompt, window, message_id, self._previewer(turn, run, message_id, keep_pieces))
+        on_delta = self._previewer(turn, run, message_id, keep_pieces)
+        told, account = await self._reply(turn, prompt, window, message_id, on_delta)
         return Asked(
             told=told,
             system=prompt.system,
             forget=prompt.settings.forget_between_turns,
             fixed_tokens=prompt.fixed,
+            account=account,
         )
 
     async def compile(self, thread: Thread) -> str:
@@ -186,7 +193,7 @@ class Performer:
         window: Sequence[StoredMessage],
         message_id: MessageId,
         on_delta: OnDelta | None,
-    ) -> Told:
+    ) -> tuple[Told, Account]:
         request = ModelRequest(
             model=prompt.info.model,
             system=prompt.system,
@@ -195,12 +202,13 @@ class Performer:
             sampling=prompt.settings.sampling,
             step_id=turn.step_id,
         )
+        asking = Asking(self.world.wall, prompt.info, request, prompt.context_tokens, on_delta)
         try:
-            reply = await self._models.ask(prompt.info, request, on_delta)
+            reply = await self._models.ask(prompt.info, request, asking.on_delta)
             _check_reply(reply)
         except (Refused, ModelUnavailable) as error:
-            return _reply_failed(turn, error)
-        return Replied(step_id=turn.step_id, message_id=message_id, reply=reply)
+            return _reply_failed(turn, error), asking.account(None)
+        return Replied(step_id=turn.step_id, message_id=message_id, reply=reply), asking.account(reply)
 
     async def _summarise(self, prompt: _Prompt, turn: Turn, plan: CompactionPlan, budget: int) -> ModelReply:
         info = await self._summariser(prompt)
@@ -241,6 +249,7 @@ class Performer:
             tools=tools,
             fixed=fixed_tokens(system, tools),
             budget=prompt_budget_tokens(context_tokens, settings.sampling.output_tokens_max),
+            context_tokens=context_tokens,
         )
 
     def _is_full(self, prompt: _Prompt, window: Sequence[StoredMessage], counted: Counted | None) -> bool:

@@ -10,7 +10,7 @@ from kelpie.actor.directory import OWNERS
 from kelpie.actor.outbox import Outbox
 from kelpie.actor.recovery import begin_work, end_work
 from kelpie.actor.tenure import Tenure
-from kelpie.agent import inbox
+from kelpie.agent import inbox, steps
 from kelpie.agent.conversations import open_conversations
 from kelpie.agent.journal import Draft
 from kelpie.agent.origin import ORIGINS
@@ -22,9 +22,10 @@ from kelpie.agent.state import (
     CONVERSATION_RUNS,
     CONVERSATIONS,
     RUNS,
+    RUNS_BY_TIME,
     STATES,
     AgentState,
-    RunIndex,
+    Run,
 )
 from kelpie.agent.thread import Thread
 from kelpie.ids import ConversationId
@@ -37,6 +38,7 @@ from kelpie.world import Entropy
 
 RUNS_PER_COMMIT = 100
 MESSAGES_PER_COMMIT = 200
+WRITES_PER_COMMIT = 1_000  # of runs; one more run has TURN_STEPS_MAX steps
 THREADS_WOKEN_AT_ONCE = 100
 
 
@@ -47,7 +49,10 @@ async def begin(records: Records, entropy: Entropy, draft: Draft) -> None:
         await _hide_agent(records, draft.batch, thread)
     else:
         await _hide_conversation(records, entropy, draft.batch, thread.conversation_id)
+    if draft.state.turn is not None:
+        steps.forget(draft.batch, (*draft.state.turn.past_steps, draft.state.turn.step_id))
     begin_work(draft.batch, ActorAddress(thread.id))
+    draft.step = None
     draft.change(deleting=True, turn=None, queue=())
 
 
@@ -77,18 +82,19 @@ async def finish(records: Records, tenure: Tenure, found: Found[AgentState], out
     thread = found.value.thread
     assert found.value.deleting
     assert found.value.turn is None and not found.value.queue
-    while runs := await _some_runs(records, thread):
-        batch = Batch()
-        batch.check(found)
-        for run in runs:
-            outbox.delete(batch, run.id)
-            batch.delete(RUNS.at(run.id))
-            batch.delete(AGENT_RUNS.at(thread.agent_id, run.created_at_us, run.id))
-            if thread.conversation_id is not None:
-                batch.delete(CONVERSATION_RUNS.at(thread.conversation_id, run.created_at_us, run.id))
-        await tenure.commit(batch)
     batch = Batch()
     batch.check(found)
+    while runs := await _some_runs(records, thread):
+        for run in runs:
+            remove_run(batch, run, outbox)
+            if len(batch.writes) > WRITES_PER_COMMIT:
+                await tenure.commit(batch)
+                batch = Batch()
+                batch.check(found)
+        if batch.writes:  # before the next page is read
+            await tenure.commit(batch)
+            batch = Batch()
+            batch.check(found)
     while await _take_messages(records, thread, batch):
         await tenure.commit(batch)
         batch = Batch()
@@ -98,8 +104,21 @@ async def finish(records: Records, tenure: Tenure, found: Found[AgentState], out
     batch.delete(OWNERS.at(thread.id))
     if thread.conversation_id is not None:
         batch.delete(AGENT_THREADS.at(thread.agent_id, thread.conversation_id))
+    else:
+        batch.delete_below(steps.SHOWN, thread.agent_id)
     end_work(batch, ActorAddress(thread.id))
     await tenure.commit(batch)
+
+
+def remove_run(batch: Batch, run: Run, outbox: Outbox) -> None:
+    """Remove a run that has ended: its record, its events and its steps, and its places in the lists."""
+    outbox.delete(batch, run.id)
+    steps.forget(batch, run.step_ids)
+    batch.delete(RUNS.at(run.id))
+    batch.delete(RUNS_BY_TIME.at(run.created_at_us, run.id))
+    batch.delete(AGENT_RUNS.at(run.agent_id, run.created_at_us, run.id))
+    if run.conversation_id is not None:
+        batch.delete(CONVERSATION_RUNS.at(run.conversation_id, run.created_at_us, run.id))
 
 
 async def disown(tenure: Tenure) -> None:
@@ -141,10 +160,12 @@ async def _take_messages(records: Records, thread: Thread, batch: Batch) -> bool
     return len(messages) == MESSAGES_PER_COMMIT
 
 
-async def _some_runs(records: Records, thread: Thread) -> list[RunIndex]:
+async def _some_runs(records: Records, thread: Thread) -> list[Run]:
     """A page of the thread's runs; of an agent's default thread, whose conversations are gone by then, all are its."""
     if thread.conversation_id is None:
         found = await records.scan(AGENT_RUNS, thread.agent_id, limit=RUNS_PER_COMMIT)
     else:
         found = await records.scan(CONVERSATION_RUNS, thread.conversation_id, limit=RUNS_PER_COMMIT)
-    return [each.value for each in found]
+    runs = await records.get_all([RUNS.at(each.value.id) for each in found])
+    assert all(run is not None for run in runs), "a run and its place go in one commit"
+    return [run.value for run in runs if run is not None]

@@ -108,6 +108,8 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="form
     context_tokens: int | None = None  # of the last step
     steps: int = 0
     events: int = 0  # how many events the run has; the last one's number
+    step_ids: tuple[StepId, ...] = ()  # once it has ended
+    first_token_at_us: int | None = None  # of its first step, if that was streamed
 
     @property
     def thread_id(self) -> ThreadId:
@@ -145,6 +147,15 @@ class Turn(Struct, frozen=True, kw_only=True, omit_defaults=True):
     events: int = 0  # committed events of the run so far
     compactions: int = 0  # since the last model reply
     restarts: int = 0  # activations that ended in the middle of this turn since its last step
+    past_steps: tuple[StepId, ...] = ()  # that are over
+    first_token_at_us: int | None = None
+
+
+class Shown(Struct, frozen=True, array_like=True):
+    """The hashes of what a model was shown beside the messages."""
+
+    system: str
+    tools: str
 
 
 class AgentState(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="form", tag=1):
@@ -164,6 +175,7 @@ class AgentState(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fiel
     last_run_at_us: int | None = None
     last_run_ms: int | None = None
     last_stop_reason: StopReason | None = None
+    shown: Shown | None = None  # what the last step was shown, of which the texts are kept
 
     @property
     def thread(self) -> Thread:
@@ -207,7 +219,7 @@ class ThreadIndex(Struct, frozen=True, kw_only=True, tag_field="form", tag=1):
 
 
 class RunIndex(Struct, frozen=True, kw_only=True, tag_field="form", tag=1):
-    """A run of an agent, or of one of its conversations, in the order of acceptance."""
+    """A run's place among all, among those of its agent or of its conversation, in the order of acceptance."""
 
     id: RunId
     created_at_us: int
@@ -234,6 +246,7 @@ CONVERSATIONS = Space("conversation", Conversation, large=True)  # at(conversati
 AGENT_THREADS = Space("agent_thread", ThreadIndex)  # at(agent_id, conversation_id)
 AGENTS_BY_TIME = Space("agent_by_time", AgentIndex)  # at(created_at_us, agent_id)
 RUNS = Space("run", Run, large=True)  # at(run_id)
+RUNS_BY_TIME = Space("run_by_time", RunIndex)  # at(created_at_us, run_id)
 AGENT_RUNS = Space("agent_run", RunIndex)  # at(agent_id, created_at_us, run_id)
 CONVERSATION_RUNS = Space("conversation_run", RunIndex)  # at(conversation_id, created_at_us, run_id)
 INBOX = Space("inbox", InboxEntry)  # at(thread_id, sha256 of the key)

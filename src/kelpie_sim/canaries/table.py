@@ -10,6 +10,7 @@ from kelpie_sim.canaries import (
     endless_queue,
     forgetful_router,
     forgotten_link,
+    forgotten_step,
     gap,
     hasty_takeover,
     impatient_reader,
@@ -31,8 +32,8 @@ CANARIES: tuple[Canary, ...] = tuple(
     room.CANARY
     for room in (
         belief_forever, deaf_reader, default_state, double_tool, dropped_call, early_sweep, endless_queue,
-        forgetful_router, forgotten_link, gap, hasty_takeover, impatient_reader, last_come_first, lost_queue,
-        lost_reminder, lost_unfinished, no_dedupe, no_fence, orphan_rows, slow_control, speak_first,
+        forgetful_router, forgotten_link, forgotten_step, gap, hasty_takeover, impatient_reader, last_come_first,
+        lost_queue, lost_reminder, lost_unfinished, no_dedupe, no_fence, orphan_rows, slow_control, speak_first,
         stale_block, swallowed_commit,
     )
 )  # fmt: skip

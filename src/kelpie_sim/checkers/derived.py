@@ -13,8 +13,10 @@ from kelpie.agent.state import (
     INBOX,
     INBOX_BY_TIME,
     RUNS,
+    RUNS_BY_TIME,
     STATES,
 )
+from kelpie.agent.steps import SHOWN, STEP_NOTES, STEPS
 from kelpie.cluster.lease import LEASES
 from kelpie.memory.blocks import BLOCK_LINKS, BLOCKS, BLOCKS_BY_TIME
 from kelpie.memory.history import AGENT_MESSAGES, MESSAGE_PLACES, MESSAGES, MESSAGES_BY_TIME
@@ -26,7 +28,8 @@ SPACES = tuple(
     space.name
     for space in (
         AGENTS, AGENTS_BY_TIME, CONVERSATIONS, AGENT_THREADS, STATES, RUNS, AGENT_RUNS, CONVERSATION_RUNS, EVENTS,
-        INBOX, INBOX_BY_TIME, MESSAGES, MESSAGE_PLACES, MESSAGES_BY_TIME, AGENT_MESSAGES,
+        RUNS_BY_TIME, STEPS, STEP_NOTES, SHOWN, INBOX, INBOX_BY_TIME, MESSAGES, MESSAGE_PLACES, MESSAGES_BY_TIME,
+        AGENT_MESSAGES,
         BLOCKS, BLOCKS_BY_TIME, BLOCK_LINKS, OWNERS, LEASES, UNFINISHED, REMINDERS,
     )
 )  # fmt: skip
@@ -72,6 +75,7 @@ def _check_runs(rows: Rows, watch: Watch) -> None:
     runs, agents = rows.space(RUNS), rows.space(AGENTS)
     built = {(run.agent_id, _number(run.created_at_us), run.id) for run in runs.values()}
     _same(watch, AGENT_RUNS.name, set(rows.space(AGENT_RUNS)), built)
+    _same(watch, RUNS_BY_TIME.name, set(rows.space(RUNS_BY_TIME)), {parts[1:] for parts in built})
     talked = {
         (run.conversation_id, _number(run.created_at_us), run.id)
         for run in runs.values()
