@@ -211,6 +211,8 @@ MCP_STDERR_CHARS_KEPT = 2_000
 # -- runs, steps, providers --------------------------------------------------------------------------------
 PROVIDERS_MAX = 256  # stored by clients; a list of models asks all of them
 PROVIDER_NAME_CHARS_MAX = 128
+STEP_TAGS_MAX = 64
+RUNS_SCANNED_MAX = 100_000  # runs that one filtered list looks at
 SHOWN_BYTES_MAX = 400_000  # of a system prompt, or of all tools offered, that is kept for the traces of steps
 FORWARDED_BYTES_MAX = 32_000_000  # of a request that is passed on to a provider, as Anthropic takes it
 

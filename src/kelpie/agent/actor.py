@@ -365,9 +365,9 @@ class AgentActor(ThreadOwner):
         turn = self._state.turn
         assert turn is not None
         async with self._places:
-            begun_s = asyncio.get_running_loop().time()
+            begun_at_us = self._world.wall.now_us()
             result = await self._performer.run_tool(self._state.thread, turn, call, self._tenure.check_may_act)
-        self._report(ToolReturned(step_id=turn.step_id, result=result, ran_ns=ns_since(begun_s)))
+        self._report(ToolReturned(step_id=turn.step_id, result=result, ran_ns=ns_since(begun_at_us, self._world.wall)))
 
     async def _use_memory(self, call: ToolCallPart) -> None:
         """A memory tool: its result and the blocks that it changed are one commit."""
@@ -377,14 +377,14 @@ class AgentActor(ThreadOwner):
         assert turn.run_id == run.id
         assert self._performer.is_memory_tool(call.name)
         for attempt in range(COMMIT_ATTEMPTS_MAX):
-            begun_s = asyncio.get_running_loop().time()
+            begun_at_us = self._world.wall.now_us()
             work: MemoryWork = await self._performer.use_memory(self._state.thread, turn, call)
             told = ToolReturned(step_id=turn.step_id, result=work.result)
             decision = step(turn, told, new_step_id(self._world.entropy))
             if decision is None:
                 return
             draft = self._draft()
-            draft.ran_ns = ns_since(begun_s)
+            draft.ran_ns = ns_since(begun_at_us, self._world.wall)
             draft.decide(decision, run, self._window)
             self._performer.write_edits(draft.batch, work)
             try:

@@ -32,7 +32,7 @@ class ToolReturned(Struct, frozen=True, kw_only=True):
 
     step_id: StepId
     result: ToolReturnPart
-    ran_ns: int = 0
+    ran_ns: int | None = None
 
 
 class WindowFull(Struct, frozen=True, kw_only=True):

@@ -77,7 +77,7 @@ class Draft:
         self.run: Run | None = None
         self.step: StepRecord | None = None  # of the running step, once its model has answered
         self.asked: Account | None = None  # set: of the call that this commit hears the outcome of
-        self.ran_ns = 0  # how long the tool ran that this commit hears of
+        self.ran_ns: int | None = None  # how long the tool ran that this commit hears of
         self.events: list[tuple[RunId, NumberedEvent]] = []
         self._world = world
         self._outbox = outbox
@@ -207,7 +207,7 @@ class Draft:
             return  # nothing was asked yet, or it was by an older version, which kept no records
         assert record.id == told.step_id
         assert record.status == "pending"
-        if self.ran_ns:
+        if self.ran_ns is not None:
             record = msgspec.structs.replace(record, tools_ns=(record.tools_ns or 0) + self.ran_ns)
         if over:
             finish = decision.finish

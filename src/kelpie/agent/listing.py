@@ -7,18 +7,15 @@ from msgspec import Struct
 
 from kelpie.agent.roster import AgentView, not_found
 from kelpie.agent.state import (
-    AGENT_RUNS,
     AGENTS,
     AGENTS_BY_TIME,
-    RUNS,
     STATES,
     AgentSettings,
     AgentState,
-    Run,
     StopReason,
 )
-from kelpie.errors import LimitExceeded, NotFound
-from kelpie.ids import AgentId, RunId
+from kelpie.errors import LimitExceeded
+from kelpie.ids import AgentId
 from kelpie.limits import AGENTS_SCANNED_MAX, GET_KEYS_MAX, PAGE_ROWS_MAX, SCAN_ROWS_MAX
 from kelpie.memory.blocks import Block, Blocks
 from kelpie.storage import keys
@@ -117,25 +114,6 @@ class Listing:
             maximum=TAGS_AGENTS_MAX,
         )
 
-    async def runs(self, agent_id: AgentId, page: Page, is_wanted: Callable[[Run], bool]) -> list[Run]:
-        """A page of the agent's runs. Raises NotFound for an unknown agent or cursor."""
-        assert 0 < page.limit <= PAGE_ROWS_MAX
-        if await self._records.get(AGENTS.at(agent_id)) is None:
-            raise not_found(agent_id)
-        start, end = await self._bounds(AGENT_RUNS, (agent_id,), page, self._run_key)
-        runs: list[Run] = []
-        scanned = 0
-        while len(runs) < page.limit and scanned < AGENTS_SCANNED_MAX:
-            rows = await self._scan(AGENT_RUNS, start, end, READ_AT_ONCE, page.newest_first)
-            founds = await self._records.get_all([RUNS.at(row.value.id) for row in rows])
-            assert all(found is None or found.value.agent_id == agent_id for found in founds)
-            runs += [found.value for found in founds if found is not None and is_wanted(found.value)]
-            if len(rows) < READ_AT_ONCE:
-                break
-            start, end = _beyond(rows[-1].key, start, end, page.newest_first)
-            scanned += len(rows)
-        return runs[: page.limit]
-
     # -- inside --------------------------------------------------------------------------------------------
 
     async def _pairs(self, agent_ids: Sequence[AgentId]) -> list[tuple[AgentSettings, AgentState]]:
@@ -187,23 +165,12 @@ class Listing:
             raise not_found(AgentId(agent_id))
         return AGENTS_BY_TIME.at(found.value.created_at_us, agent_id).key
 
-    async def _run_key(self, run_id: str) -> bytes:
-        found = await self._records.get(RUNS.at(run_id))
-        if found is None:
-            raise run_not_found(RunId(run_id))
-        return AGENT_RUNS.at(found.value.agent_id, found.value.created_at_us, run_id).key
-
     async def _scan(self, space: Space[T], start: bytes, end: bytes, limit: int, newest_first: bool) -> list[Found[T]]:
         assert 0 < limit <= SCAN_ROWS_MAX
         if start >= end:
             return []
         rows = await self._records.store.scan(start, end, limit=limit, reverse=newest_first)
         return [Found(row.key, space.decode(row.key, row.value), row.version) for row in rows]
-
-
-def run_not_found(run_id: RunId) -> NotFound:
-    """The error for a run that is not there."""
-    return NotFound(f"Run with id '{run_id[:80]}' not found", run_id=run_id[:80])
 
 
 def _beyond(key: bytes, start: bytes, end: bytes, newest_first: bool) -> tuple[bytes, bytes]:

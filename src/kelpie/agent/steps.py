@@ -5,7 +5,6 @@ prompt and which tools (by their hash; each text is kept once for an agent), and
 `tracing.py` puts them together again.
 """
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
 from typing import Literal
@@ -23,7 +22,7 @@ from kelpie.world import WallClock
 
 StepStatus = Literal["pending", "success", "failed", "cancelled"]
 _ENCODER = msgspec.json.Encoder()
-_NS_PER_US, _NS_PER_S = 1_000, 1_000_000_000
+_NS_PER_US = 1_000
 _HASH_BYTES = 16
 
 
@@ -103,14 +102,13 @@ class Asking:
         self, wall: WallClock, info: ModelInfo, request: ModelRequest, context_tokens: int, on_delta: OnDelta | None
     ) -> None:
         assert context_tokens > 0
-        self._clock = asyncio.get_running_loop().time
+        self._wall = wall
         self._info = info
         self._request = request
         self._context_tokens = context_tokens
         self._on_delta = on_delta
         self._begun_at_us = wall.now_us()
-        self._begun_s = self._clock()
-        self._first_s: float | None = None
+        self._first_ns: int | None = None
 
     @property
     def on_delta(self) -> OnDelta | None:
@@ -119,9 +117,9 @@ class Asking:
 
     def account(self, reply: ModelReply | None) -> Account:
         """What it came to; None: it failed."""
-        request, first_s = self._request, self._first_s
-        assert first_s is None or first_s >= self._begun_s
-        assert first_s is None or self._on_delta is not None
+        request = self._request
+        assert self._first_ns is None or self._first_ns >= 0
+        assert self._first_ns is None or self._on_delta is not None
         return Account(
             info=self._info,
             request=msgspec.structs.replace(request, system="", messages=(), tools=()),
@@ -130,16 +128,16 @@ class Asking:
             system=request.system,
             tools=_ENCODER.encode(request.tools),
             begun_at_us=self._begun_at_us,
-            asked_ns=ns_since(self._begun_s),
-            first_ns=None if first_s is None else round((first_s - self._begun_s) * _NS_PER_S),
+            asked_ns=ns_since(self._begun_at_us, self._wall),
+            first_ns=self._first_ns,
             usage=Usage() if reply is None else reply.usage,
             finish=None if reply is None else reply.finish,
             called=() if reply is None else called_tools(reply),
         )
 
     def _hear(self, delta: Delta) -> None:
-        if self._first_s is None:
-            self._first_s = self._clock()
+        if self._first_ns is None:
+            self._first_ns = ns_since(self._begun_at_us, self._wall)
         assert self._on_delta is not None
         self._on_delta(delta)
 
@@ -233,9 +231,9 @@ def stretches(places: Sequence[int]) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
-def ns_since(begun_s: float) -> int:
-    """Nanoseconds that have passed on the running loop's clock."""
-    return max(0, round((asyncio.get_running_loop().time() - begun_s) * _NS_PER_S))
+def ns_since(begun_at_us: int, wall: WallClock) -> int:
+    """Nanoseconds that have passed by the calendar, which is finer than the loop's clock; none if it went back."""
+    return max(0, wall.now_us() - begun_at_us) * _NS_PER_US
 
 
 def called_tools(reply: ModelReply) -> tuple[str, ...]:

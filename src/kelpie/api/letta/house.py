@@ -3,10 +3,12 @@
 from msgspec import Struct
 
 from kelpie.access.vault import Vault
+from kelpie.actor.outbox import Outbox
 from kelpie.agent.archival import Archival
 from kelpie.agent.conversations import Conversations
 from kelpie.agent.door import AgentDoor
 from kelpie.agent.listing import Listing
+from kelpie.agent.past import Past
 from kelpie.agent.performer import Performer
 from kelpie.agent.roster import Roster
 from kelpie.api.letta.modelmemo import ModelMemo
@@ -31,6 +33,7 @@ class House(Struct, frozen=True, kw_only=True):
     vault: Vault
     roster: Roster
     listing: Listing
+    past: Past
     blocks: Blocks
     history: History
     tools: ToolCatalog
@@ -70,6 +73,7 @@ def furnish(
         vault=vault,
         roster=Roster(records, blocks, tools, models, world),
         listing=Listing(records, blocks),
+        past=Past(records, Outbox(records), world.entropy),
         blocks=blocks,
         history=History(records),
         tools=tools,

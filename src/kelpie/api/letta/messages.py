@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from kelpie.agent.listing import run_not_found
+from kelpie.agent.past import run_not_found
 from kelpie.agent.state import RunOptions
 from kelpie.agent.thread import Thread, thread_not_found
 from kelpie.api.errors import MethodNotAllowed, RunFailed
@@ -24,7 +24,8 @@ from kelpie.api.letta.message_shapes import (
     show_usage,
 )
 from kelpie.api.letta.paging import Order, PageLimit, read_cursor
-from kelpie.api.letta.runs import RunOut, find_run, show_run
+from kelpie.api.letta.run_shapes import RunOut, show_run
+from kelpie.api.letta.runs import find_run
 from kelpie.api.letta.stream_view import StreamOptions, stream_run
 from kelpie.api.letta.threads import read_thread
 from kelpie.api.route import Ask, Route

@@ -1,99 +1,65 @@
-"""Runs on the wire: read, listed; their messages, cost, and streams, from the beginning or from a number."""
+"""Runs on the wire: read, listed; their messages, steps, cost, and streams, from the beginning or from a number."""
 
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from kelpie.agent.listing import run_not_found
+from kelpie.agent.past import ACTIVE, Whose, run_not_found
 from kelpie.agent.state import Run
 from kelpie.api.letta.house import House
 from kelpie.api.letta.message_shapes import MESSAGE_SHAPES, ShownMessage, WireMessage, show_messages
-from kelpie.api.letta.paging import Order, PageLimit, read_cursor
+from kelpie.api.letta.paging import Order, PageLimit, read_cursor, read_page
+from kelpie.api.letta.run_shapes import (
+    RunMetricsOut,
+    RunOut,
+    RunUsageOut,
+    StopReasonName,
+    show_run,
+    show_run_metrics,
+    show_run_usage,
+    show_spans,
+)
+from kelpie.api.letta.step_shapes import StepOut, show_step
 from kelpie.api.letta.stream_view import StreamOptions, stream_run
-from kelpie.api.letta.values import micros_date, optional_date
 from kelpie.api.route import Ask, Route
 from kelpie.api.sse import EventStream
-from kelpie.errors import InvalidInput
-from kelpie.ids import AgentId, RunId, parse_id
-from kelpie.limits import EVENTS_PER_RUN_MAX
+from kelpie.errors import InvalidInput, NotFound
+from kelpie.ids import AgentId, ConversationId, RunId, parse_id
+from kelpie.limits import PAGE_ROWS_MAX
 from kelpie.memory.history import StoredMessage
-from kelpie.storage.paging import Page
 
 LIMIT_DEFAULT = 100
-PAGE_ROWS = 200
-AGENTS_PER_LIST_MAX = 64
-_RUNNING = ("created", "running")
+DEFAULT_THREAD = "default"
 
 
-class RequestConfigOut(Struct, frozen=True, kw_only=True):
-    """How messages of the run are to be shown."""
-
-    use_assistant_message: bool = True
-    assistant_message_tool_name: str = "send_message"
-    assistant_message_tool_kwarg: str = "message"
-    include_return_message_types: list[str] | None = None
-
-
-class RunOut(Struct, frozen=True, kw_only=True):
-    """A run as the wire shows it."""
-
-    id: str
-    status: str
-    created_at: str
-    completed_at: str | None = None
-    agent_id: str
-    conversation_id: str | None = None
-    base_template_id: str | None = None
-    background: bool | None
-    metadata: dict[str, Any] | None
-    request_config: RequestConfigOut | None = RequestConfigOut()
-    stop_reason: str | None = None
-    callback_url: str | None = None
-    callback_sent_at: str | None = None
-    callback_status_code: int | None = None
-    callback_error: str | None = None
-    ttft_ns: int | None = None
-    total_duration_ns: int | None = None
-
-
-class PromptDetails(Struct, frozen=True, kw_only=True):
-    """Of what the prompt's tokens were."""
-
-    cached_tokens: int | None
-    cache_read_tokens: int | None
-    cache_creation_tokens: int | None
-
-
-class CompletionDetails(Struct, frozen=True, kw_only=True):
-    """Of what the completion's tokens were."""
-
-    reasoning_tokens: int | None
-
-
-class RunUsageOut(Struct, frozen=True, kw_only=True):
-    """What a run cost."""
-
-    completion_tokens: int
-    prompt_tokens: int
-    total_tokens: int
-    prompt_tokens_details: PromptDetails | None
-    completion_tokens_details: CompletionDetails | None
-
-
-class ListRuns(Struct, frozen=True, kw_only=True):
-    """Whose runs, and which page of them."""
+class WhichRuns(Struct, frozen=True, kw_only=True):
+    """Which runs."""
 
     agent_id: str | None = None
     agent_ids: list[str] | None = None
     statuses: list[str] | None = None
     background: bool | None = None
-    stop_reason: str | None = None
+    stop_reason: StopReasonName | None = None
+    conversation_id: str | None = None
+    active: bool = False
+
+
+class ListRuns(WhichRuns, frozen=True, kw_only=True):
+    """Which runs, and which page of them."""
+
     before: str | None = None
     after: str | None = None
     limit: PageLimit | None = LIMIT_DEFAULT
     order: Order = "desc"
+    order_by: str | None = None
     ascending: bool = False
-    active: bool = False
+
+
+class ListActiveRuns(Struct, frozen=True, kw_only=True):
+    """Whose runs that have not ended."""
+
+    agent_id: str | None = None
+    background: bool | None = None
 
 
 class ListRunMessages(Struct, frozen=True, kw_only=True):
@@ -103,6 +69,23 @@ class ListRunMessages(Struct, frozen=True, kw_only=True):
     after: str | None = None
     limit: PageLimit | None = LIMIT_DEFAULT
     order: Order = "asc"
+    order_by: str | None = None
+
+
+class ListRunSteps(Struct, frozen=True, kw_only=True):
+    """Which page of a run's steps."""
+
+    before: str | None = None
+    after: str | None = None
+    limit: PageLimit | None = LIMIT_DEFAULT
+    order: Order = "desc"
+    order_by: str | None = None
+
+
+class TraceOfRun(Struct, frozen=True, kw_only=True):
+    """How many spans at most."""
+
+    limit: PageLimit = PAGE_ROWS_MAX
 
 
 class ResumeIn(Struct, frozen=True, kw_only=True):
@@ -112,55 +95,30 @@ class ResumeIn(Struct, frozen=True, kw_only=True):
     include_pings: bool | None = None
 
 
-def show_run(run: Run) -> RunOut:
-    """A run as the wire shows it."""
-    duration_us = None if run.completed_at_us is None else run.completed_at_us - run.created_at_us
-    metadata: dict[str, Any] = {"run_type": "send_message_async" if run.options.background else "send_message"}
-    if run.error is not None:
-        metadata["error"] = {"type": run.error.code, "message": run.error.sentence}
-    return RunOut(
-        id=run.id,
-        status=run.status,
-        created_at=micros_date(run.created_at_us),
-        completed_at=optional_date(run.completed_at_us),
-        agent_id=run.agent_id,
-        conversation_id=run.conversation_id,
-        background=run.options.background,
-        metadata=metadata,
-        stop_reason=run.stop_reason,
-        total_duration_ns=None if duration_us is None else max(0, duration_us) * 1_000,
-    )
-
-
 async def find_run(house: House, run_id: str) -> Run:
     """The run. Raises NotFound also for what can be no run's id."""
     try:
         parse_id("run", run_id)
     except InvalidInput:
         raise run_not_found(RunId(run_id)) from None
-    return await house.door.get_run(RunId(run_id))
+    return await house.past.run(RunId(run_id))
 
 
 async def list_runs(house: House, ask: Ask[ListRuns, None]) -> list[RunOut]:
-    """The runs of one agent, or of the agents named."""
+    """Runs of all agents, or those that are asked for."""
     query = ask.query
-    agent_ids = [*([] if query.agent_id is None else [query.agent_id]), *(query.agent_ids or [])]
-    if not agent_ids:
-        raise InvalidInput("runs are listed by agent: give agent_id", field="agent_id")
-    if len(agent_ids) > AGENTS_PER_LIST_MAX:
-        raise InvalidInput(f"agent_ids names more than {AGENTS_PER_LIST_MAX} agents", field="agent_ids")
-    page = Page(
-        before=read_cursor("run", query.before, "before"),
-        after=read_cursor("run", query.after, "after"),
-        limit=query.limit or LIMIT_DEFAULT,
-        newest_first=query.order == "desc" and not query.ascending,
+    order: Order = "asc" if query.ascending else query.order
+    page = read_page(
+        "run", before=query.before, after=query.after, limit=query.limit, order=order, limit_default=LIMIT_DEFAULT
     )
-    runs: list[Run] = []
-    for agent_id in dict.fromkeys(agent_ids):
-        read_cursor("agent", agent_id, "agent_id")
-        runs += await house.listing.runs(AgentId(agent_id), page, lambda run: _is_wanted(run, query))
-    runs.sort(key=lambda run: (run.created_at_us, run.id), reverse=page.newest_first)
-    return [show_run(run) for run in runs[: page.limit]]
+    whose = read_whose(query)
+    return [show_run(run) for run in await house.past.runs(whose, page, lambda run: is_wanted(run, query))]
+
+
+async def list_active_runs(house: House, ask: Ask[ListActiveRuns, None]) -> list[RunOut]:
+    """Runs that have not ended."""
+    query = WhichRuns(agent_id=ask.query.agent_id, background=ask.query.background, active=True)
+    return [show_run(run) for run in await house.past.every_run(read_whose(query), lambda run: is_wanted(run, query))]
 
 
 async def retrieve_run(house: House, ask: Ask[None, None]) -> RunOut:
@@ -168,35 +126,43 @@ async def retrieve_run(house: House, ask: Ask[None, None]) -> RunOut:
     return show_run(await find_run(house, ask.path["run_id"]))
 
 
+async def delete_run(house: House, ask: Ask[None, None]) -> None:
+    """Forget a run that has ended; what was said in it stays in the agent's history."""
+    await house.past.delete_run((await find_run(house, ask.path["run_id"])).id)
+
+
 async def list_run_messages(house: House, ask: Ask[ListRunMessages, None]) -> list[WireMessage]:
     """What the client sent and what the agent answered, in a page of stored messages."""
-    run = await find_run(house, ask.path["run_id"])
-    query = ask.query
-    stored = await messages_of_run(house, run)
-    if query.order == "desc":
-        stored.reverse()
-    ids: list[str] = [message.id for message in stored]
-    first, last = read_cursor("message", query.after, "after"), read_cursor("message", query.before, "before")
-    start = ids.index(first) + 1 if first in ids else 0
-    end = ids.index(last) if last in ids else len(ids)
-    shown = show_messages(sorted(stored[start:end][: query.limit or LIMIT_DEFAULT], key=lambda message: message.seq))
-    return shown if query.order == "asc" else shown[::-1]
+    return page_of_messages(await house.past.messages(await find_run(house, ask.path["run_id"])), ask.query)
 
 
 async def retrieve_run_usage(house: House, ask: Ask[None, None]) -> RunUsageOut:
     """What the run has cost so far."""
-    usage = (await find_run(house, ask.path["run_id"])).usage
-    return RunUsageOut(
-        completion_tokens=usage.output_tokens,
-        prompt_tokens=usage.input_tokens,
-        total_tokens=usage.input_tokens + usage.output_tokens,
-        prompt_tokens_details=PromptDetails(
-            cached_tokens=usage.cached_tokens,
-            cache_read_tokens=usage.cached_tokens,
-            cache_creation_tokens=usage.cache_written_tokens,
-        ),
-        completion_tokens_details=CompletionDetails(reasoning_tokens=usage.reasoning_tokens),
-    )
+    return show_run_usage((await find_run(house, ask.path["run_id"])).usage)
+
+
+async def retrieve_run_metrics(house: House, ask: Ask[None, None]) -> RunMetricsOut:
+    """What the run took."""
+    run = await find_run(house, ask.path["run_id"])
+    steps = await house.past.steps_of(run)
+    named = await house.tools.named(sorted({name for step in steps for name in step.record.called}))
+    return show_run_metrics(run, steps, {name: tool.id for name, tool in named.items()})
+
+
+async def list_run_steps(house: House, ask: Ask[ListRunSteps, None]) -> list[StepOut]:
+    """The run's steps, those of a running one as well."""
+    query = ask.query
+    steps = await house.past.steps_of(await find_run(house, ask.path["run_id"]))
+    shown = steps if query.order == "asc" else steps[::-1]
+    ids: list[str] = [step.record.id for step in shown]
+    start, end = cut(ids, "step", query.before, query.after)
+    return [show_step(step) for step in shown[start:end][: query.limit or LIMIT_DEFAULT]]
+
+
+async def retrieve_run_trace(house: House, ask: Ask[TraceOfRun, None]) -> list[dict[str, Any]]:
+    """What happened when, as spans."""
+    run = await find_run(house, ask.path["run_id"])
+    return show_spans(run, await house.past.steps_of(run))[: ask.query.limit]
 
 
 async def stream_of_run(house: House, ask: Ask[None, ResumeIn | None]) -> EventStream:
@@ -211,29 +177,53 @@ def stream_again(house: House, run_id: RunId, resume: ResumeIn) -> EventStream:
     return stream_run(house.world, house.door, run_id, options)
 
 
-async def messages_of_run(house: House, run: Run) -> list[StoredMessage]:
-    """The run's messages, oldest first: found from the newest backwards, until before the run was accepted."""
-    found: list[StoredMessage] = []
-    before: int | None = None
-    for _ in range(EVENTS_PER_RUN_MAX):
-        page = await house.history.list(run.thread_id, before_seq=before, limit=PAGE_ROWS, newest_first=True)
-        found += [message for message in page if message.run_id == run.id]
-        older = [message for message in page if message.run_id != run.id]
-        passed = bool(found) and any(message.seq < found[-1].seq for message in older)
-        if len(page) < PAGE_ROWS or passed or page[-1].created_at_us < run.created_at_us:
-            break
-        before = page[-1].seq
-    return found[::-1]
+def read_whose(query: WhichRuns) -> Whose:
+    """Which list has the runs: that of the one conversation or agent that is named, else that of all."""
+    named = _agents(query)
+    for agent_id in named:
+        read_cursor("agent", agent_id, "agent_id")
+    if query.conversation_id not in (None, "", DEFAULT_THREAD):
+        conversation_id = read_cursor("conv", query.conversation_id, "conversation_id")
+        return Whose(conversation_id=ConversationId(str(conversation_id)))
+    return Whose(agent_id=AgentId(named[0])) if len(named) == 1 else Whose()
 
 
-def _is_wanted(run: Run, query: ListRuns) -> bool:
-    if query.active and run.status not in _RUNNING:
+def is_wanted(run: Run, query: WhichRuns) -> bool:
+    """Whether the run is one of those that are asked for."""
+    if query.active and run.status not in ACTIVE:
         return False
     if query.statuses and run.status not in query.statuses:
         return False
     if query.background is not None and run.options.background != query.background:
         return False
+    named = _agents(query)
+    if named and run.agent_id not in named:
+        return False
+    if query.conversation_id == DEFAULT_THREAD and run.conversation_id is not None:
+        return False
     return query.stop_reason is None or run.stop_reason == query.stop_reason
+
+
+def page_of_messages(stored: list[StoredMessage], query: ListRunMessages) -> list[WireMessage]:
+    """A page of stored messages, which come oldest first, as the wire shows them."""
+    ordered = stored if query.order == "asc" else stored[::-1]
+    start, end = cut([message.id for message in ordered], "message", query.before, query.after)
+    chosen = ordered[start:end][: query.limit or LIMIT_DEFAULT]
+    shown = show_messages(sorted(chosen, key=lambda message: message.seq))
+    return shown if query.order == "asc" else shown[::-1]
+
+
+def cut(ids: list[str], kind: str, before: str | None, after: str | None) -> tuple[int, int]:
+    """Where the page begins and ends within `ids`, in the order asked for. Raises NotFound for an unknown cursor."""
+    first, last = read_cursor(kind, after, "after"), read_cursor(kind, before, "before")
+    for cursor in (first, last):
+        if cursor is not None and cursor not in ids:
+            raise NotFound(f"'{cursor}' is not in this list", id=cursor)
+    return 0 if first is None else ids.index(first) + 1, len(ids) if last is None else ids.index(last)
+
+
+def _agents(query: WhichRuns) -> list[str]:
+    return list(dict.fromkeys([*([] if query.agent_id is None else [query.agent_id]), *(query.agent_ids or [])]))
 
 
 ROUTES = (
@@ -241,12 +231,23 @@ ROUTES = (
         method="GET",
         path="/v1/runs/",
         name="list_runs",
-        summary="List the runs of agents",
+        summary="List runs",
         tag="runs",
         handler=list_runs,
         query=ListRuns,
         answer=list[RunOut],
-        refusals=(400, 404),
+        refusals=(404,),
+    ),
+    Route(
+        method="GET",
+        path="/v1/runs/active",
+        name="list_active_runs",
+        summary="List the runs that have not ended",
+        tag="runs",
+        handler=list_active_runs,
+        query=ListActiveRuns,
+        answer=list[RunOut],
+        deprecated=True,
     ),
     Route(
         method="GET",
@@ -256,6 +257,48 @@ ROUTES = (
         tag="runs",
         handler=retrieve_run,
         answer=RunOut,
+        refusals=(404,),
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/runs/{run_id}",
+        name="delete_run",
+        summary="Delete a run that has ended; its messages stay",
+        tag="runs",
+        handler=delete_run,
+        answer=None,
+        refusals=(404, 409),
+    ),
+    Route(
+        method="GET",
+        path="/v1/runs/{run_id}/metrics",
+        name="retrieve_metrics_for_run",
+        summary="What a run took",
+        tag="runs",
+        handler=retrieve_run_metrics,
+        answer=RunMetricsOut,
+        refusals=(404,),
+    ),
+    Route(
+        method="GET",
+        path="/v1/runs/{run_id}/steps",
+        name="list_steps_for_run",
+        summary="List the steps of a run",
+        tag="runs",
+        handler=list_run_steps,
+        query=ListRunSteps,
+        answer=list[StepOut],
+        refusals=(404,),
+    ),
+    Route(
+        method="GET",
+        path="/v1/runs/{run_id}/trace",
+        name="retrieve_trace_for_run",
+        summary="What happened in a run, when, as spans",
+        tag="runs",
+        handler=retrieve_run_trace,
+        query=TraceOfRun,
+        answer=list[dict[str, Any]],
         refusals=(404,),
     ),
     Route(

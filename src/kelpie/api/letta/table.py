@@ -18,6 +18,8 @@ from kelpie.api.letta import (
     passages,
     providers,
     runs,
+    runs_internal,
+    steps,
     tools,
 )
 from kelpie.api.route import Route, RouteTable
@@ -31,6 +33,8 @@ ROUTES: tuple[Route, ...] = (
     *messages.ROUTES,
     *conversations.ROUTES,
     *runs.ROUTES,
+    *runs_internal.ROUTES,
+    *steps.ROUTES,
     *blocks.ROUTES,
     *tools.ROUTES,
     *mcp_servers.ROUTES,

@@ -43,3 +43,8 @@ def read_date(text: str, field: str) -> int:
         ) from None
     aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     return int(aware.timestamp() * _SECOND_US)
+
+
+def optional_moment(text: str | None, field: str) -> int | None:
+    """`read_date`, or None of nothing."""
+    return read_date(text, field) if text else None
