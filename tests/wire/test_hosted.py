@@ -1,8 +1,12 @@
 """What the command line tool asks of the hosted service is answered, or says why it is not there."""
 
+import sys
+from pathlib import Path
+
 from letta_client import Letta
 
-from tests.system.talk import REHEARSED
+from tests.system.talk import REHEARSED, mark
+from tests.wire.conftest import MakeAgent
 from tests.wire.wire import Wire
 
 
@@ -20,6 +24,25 @@ def test_who_asks_is_the_one_user(wire: Wire) -> None:
         "id": "user-00000000-0000-4000-8000-000000000000",
         "name": "default_user",
     }
+
+
+def test_the_tool_servers_of_an_agent_are_those_that_it_has_tools_of(
+    client: Letta, wire: Wire, make_agent: MakeAgent
+) -> None:
+    program = str(Path(__file__).parents[1] / "unit" / "tools" / "tool_server.py")
+    config = {"mcp_server_type": "stdio", "command": sys.executable, "args": [program, "stdio"]}
+    server = client.mcp_servers.create(server_name=mark("mcp"), config=config)  # type: ignore[arg-type]
+    try:
+        tools = {one.name: one.id for one in client.mcp_servers.tools.list(server.id)}
+        path = f"/v1/agents/{make_agent(tool_ids=[tools['repeat']]).id}/mcp-servers"
+        assert wire.get(path) == [server.to_dict()]
+        assert [one["id"] for one in wire.get(f"{path}/{server.id}/tools")] == list(tools.values())
+        ran = wire.post(f"{path}/{server.id}/tools/{tools['repeat']}/run", {"args": {"text": "a", "times": 2}})
+        assert (ran["status"], ran["func_return"]) == ("success", "a a")
+        assert wire.get(f"/v1/agents/{make_agent().id}/mcp-servers") == []
+        wire.refuse("GET", "/v1/agents/agent-00000000-0000-4000-8000-000000000000/mcp-servers", 404)
+    finally:
+        client.mcp_servers.delete(server.id)
 
 
 def test_the_document_has_two_readable_forms(wire: Wire) -> None:
