@@ -4,6 +4,7 @@ It calls `memory_insert` once when the newest user message says TOOL, and says "
 """
 
 import asyncio
+import itertools
 import sys
 
 import msgspec
@@ -11,7 +12,8 @@ import msgspec
 MODEL = "instant"
 USAGE = {"prompt_tokens": 100, "completion_tokens": 1, "total_tokens": 101}
 ARGUMENTS = '{"label": "human", "new_string": "A fact."}'
-CALL = {"id": "call_1", "type": "function", "function": {"name": "memory_insert", "arguments": ARGUMENTS}}
+CALL_ID = b"call_00000000"  # each call gets its own, as long
+CALL = {"id": CALL_ID.decode(), "type": "function", "function": {"name": "memory_insert", "arguments": ARGUMENTS}}
 TEXT_MESSAGE: dict[str, object] = {"role": "assistant", "content": "ok"}
 TOOL_MESSAGE: dict[str, object] = {"role": "assistant", "content": None, "tool_calls": [CALL]}
 
@@ -47,6 +49,7 @@ TOOL = {
     False: _whole(TOOL_MESSAGE, "tool_calls"),
     True: _streamed({"role": "assistant", "content": None, "tool_calls": [{"index": 0, **CALL}]}, "tool_calls"),
 }
+_calls = itertools.count(1)
 
 
 def reply_to(body: bytes) -> bytes:
@@ -55,7 +58,9 @@ def reply_to(body: bytes) -> bytes:
     streamed = b'"stream":true' in compact
     asked = compact.rfind(b'"role":"user"')
     wants_tool = compact.rfind(b"TOOL") > compact.rfind(b'"content"', 0, asked) and b"TOOL" in compact[asked - 500 :]
-    return (TOOL if wants_tool and b'"role":"tool"' not in compact[asked:] else TEXT)[streamed]
+    if wants_tool and b'"role":"tool"' not in compact[asked:]:
+        return TOOL[streamed].replace(CALL_ID, b"call_%08d" % next(_calls))
+    return TEXT[streamed]
 
 
 class _Wire(asyncio.Protocol):

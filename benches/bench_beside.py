@@ -1,0 +1,266 @@
+"""Beside the retired server, in one run, as a Markdown table:
+`python -m benches.bench_beside --program COMMAND --database URI [--quick]`.
+
+The command is that of a genuine server 0.16.8, the database a PostgreSQL with its own migrations; tests/wire/retired.py
+says how it is started. It is measured in its default set-up, then tuned, then ours: each alone on core 0, with the
+client and a model that answers at once on core 1. CPU is that of the server's own process while four clients keep it
+busy: its PostgreSQL is not counted, our SQLite is. Waits are what one client alone sees. Without a program nothing is
+measured, and that is said.
+"""
+
+import argparse
+import asyncio
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from benches.bench_server import (
+    CLIENT_CORE,
+    SERVER_CORE,
+    InstantModel,
+    PinnedServer,
+    connected,
+    repeat,
+    say,
+    write_block,
+)
+from benches.measure import Timing, percentile, resident_bytes
+from benches.raw_http import Connection, encode
+from tests.system.server import Program
+from tests.wire.retired import AGENT_TYPE, RetiredServer
+
+READY_SECONDS_MAX = 180.0
+AGENTS = 8  # so that nothing is written twice at once, which theirs answers 409
+CLIENTS = 32
+MODEL_PORT = 8_399  # the same in each run: theirs remembers the address of its first start in the database
+SETTLE_SECONDS = 3.0
+MESSAGES = ("message", "message with a memory tool", "message, streamed")
+AIMS = {  # how many times less CPU: than its default, than it tuned
+    **dict.fromkeys(MESSAGES, (50, 25)),
+}
+AIM_ELSE, AIM_START, AIM_MEMORY = (30, 15), 15, 5
+
+
+class Counts(Struct, frozen=True, kw_only=True):
+    """How often each case is repeated."""
+
+    requests: int
+    turns: int
+    warm_up: int  # before each case
+    rounds: int  # turns of each of the concurrent clients
+    starts: int
+
+
+THEIRS = Counts(requests=90, turns=45, warm_up=5, rounds=2, starts=2)
+THEIRS_QUICK = Counts(requests=12, turns=9, warm_up=2, rounds=1, starts=1)
+OURS = Counts(requests=1_500, turns=450, warm_up=30, rounds=30, starts=5)
+OURS_QUICK = Counts(requests=300, turns=90, warm_up=30, rounds=8, starts=3)
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """What was measured of one server."""
+
+    start_s: float
+    fresh_bytes: int
+    used_bytes: int
+    turns_per_s: float
+    cases: dict[str, Timing]
+
+
+def main() -> None:
+    """Measure all three and print the table; status 1 when an aim was missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--program", type=Path, help="the genuine server's command")
+    parser.add_argument("--database", help="the URI of its PostgreSQL")
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions, rougher numbers")
+    options = parser.parse_args()
+    if options.program is None or options.database is None:
+        print("not measured: this bench needs --program and --database of a genuine retired server, see --help")
+        return
+    os.sched_setaffinity(0, {CLIENT_CORE})
+    with tempfile.TemporaryDirectory(prefix="kelpie-bench-") as name:
+        directory = Path(name)
+        model = InstantModel(directory)
+        model.port = MODEL_PORT
+        try:
+            model.start()
+            found = measure_all(options, directory, model)
+        finally:
+            model.kill()
+    lines, kept = table(*found)
+    print("\n".join(lines))
+    sys.exit(0 if kept else 1)
+
+
+def measure_all(options: argparse.Namespace, directory: Path, model: InstantModel) -> tuple[Found, Found, Found]:
+    """The retired server by default and tuned, then ours."""
+    theirs, ours = (THEIRS_QUICK, OURS_QUICK) if options.quick else (THEIRS, OURS)
+    found: list[Found] = []
+    for tuned in (False, True):
+        server = RetiredServer(
+            options.program.absolute(), options.database, directory, model.url, core=SERVER_CORE, tuned=tuned
+        )
+        found.append(measure(server, "openai-proxy/instant", theirs))
+    return found[0], found[1], measure(PinnedServer(directory, model), "openai/instant", ours)
+
+
+def measure(server: Program, handle: str, counts: Counts) -> Found:
+    """One server, started for it and killed in the end."""
+    print(f"measuring: {' '.join(server.argv[3:5])}", file=sys.stderr)
+    try:
+        starts = [start(server) for _ in range(counts.starts)]
+        time.sleep(SETTLE_SECONDS)
+        fresh = resident_bytes(server.pid)
+        cases, rate = asyncio.run(measure_cases(server, handle, counts))
+        used = resident_bytes(server.pid)
+    finally:
+        server.kill()
+    return Found(start_s=percentile(starts, 50), fresh_bytes=fresh, used_bytes=used, turns_per_s=rate, cases=cases)
+
+
+def start(server: Program) -> float:
+    """Start it, anew if it runs; the seconds from exec to the first 200."""
+    server.kill()
+    began = time.perf_counter()
+    server.spawn()
+    asyncio.run(_first_answer(server))
+    return time.perf_counter() - began
+
+
+async def _first_answer(server: Program) -> None:
+    request, ends = encode("GET", server.ready_path), time.monotonic() + READY_SECONDS_MAX
+    while time.monotonic() < ends:
+        assert server.returncode is None, server.log()[-4000:]
+        try:
+            async with connected(server) as link:
+                if (await link.ask(request)).status == 200:
+                    return
+        except (OSError, asyncio.IncompleteReadError):
+            await asyncio.sleep(0.005)
+    raise AssertionError(f"not ready after {READY_SECONDS_MAX} s:\n{server.log()[-4000:]}")
+
+
+async def measure_cases(server: Program, handle: str, counts: Counts) -> tuple[dict[str, Timing], float]:
+    """Every operation in turn, and the turns a second of many clients at once."""
+    agents = [await create(server, handle) for _ in range(AGENTS)]
+    agent = agents[0]
+    doomed = iter([await create(server, handle) for _ in range(counts.requests + counts.warm_up)])
+    block = f"/v1/agents/{agent}/core-memory/blocks/human"
+    blocks: list[tuple[str, Callable[[int], bytes]]] = [
+        ("get an agent", lambda _: encode("GET", f"/v1/agents/{agent}")),
+        ("list 10 agents", lambda _: encode("GET", "/v1/agents/?limit=10")),
+        ("read a block", lambda _: encode("GET", block)),
+        ("update a block", lambda n: write_block(f"/v1/agents/{agents[n % AGENTS]}/core-memory/blocks/human", n)),
+        ("create a block", lambda n: encode("POST", "/v1/blocks/", {"label": "b", "value": f"v{n}"})),
+        ("create an agent", lambda n: encode("POST", "/v1/agents/", body_of(handle, f"bench {n}"))),
+        ("change an agent", lambda n: encode("PATCH", f"/v1/agents/{agents[n % AGENTS]}", {"description": f"d{n}"})),
+        ("delete an agent", lambda _: encode("DELETE", f"/v1/agents/{next(doomed)}")),
+        ("list tools", lambda _: encode("GET", "/v1/tools/?limit=20")),
+        ("list models", lambda _: encode("GET", "/v1/models/")),
+    ]
+    found = {case: await once(server, request, counts.requests, counts) for case, request in blocks}
+    turns: list[tuple[str, Callable[[int], bytes]]] = [
+        ("message", lambda n: say(agents[n % AGENTS], "hello")),
+        ("message with a memory tool", lambda n: say(agents[n % AGENTS], "TOOL")),
+        ("message, streamed", lambda n: stream(agents[n % AGENTS])),
+    ]
+    found |= {case: await once(server, request, counts.turns, counts) for case, request in turns}
+    found["list 50 messages"] = await once(
+        server, lambda _: encode("GET", f"/v1/agents/{agent}/messages?limit=50"), counts.requests, counts
+    )
+    found["list runs"] = await once(
+        server, lambda _: encode("GET", f"/v1/runs/?agent_id={agent}&limit=10"), counts.requests, counts
+    )
+    return found, await measure_crowd(server, handle, counts.rounds)
+
+
+async def once(server: Program, request: Callable[[int], bytes], times: int, counts: Counts) -> Timing:
+    """One case, on a connection of its own: theirs closes one that is silent for five seconds."""
+    async with connected(server) as link:
+        return await repeat(server, link, request, times, warm_up=counts.warm_up)
+
+
+async def measure_crowd(server: Program, handle: str, rounds: int) -> float:
+    """Turns a second when many clients, each with its own agent, send at once."""
+    agents = [await create(server, handle) for _ in range(CLIENTS)]
+    links = [await Connection.open(server.port) for _ in agents]
+
+    async def converse(link: Connection, agent: str) -> None:
+        for number in range(rounds):
+            await link.ask_ok(say(agent, f"turn {number}"))
+
+    began = time.perf_counter()
+    await asyncio.gather(*[converse(link, agent) for link, agent in zip(links, agents, strict=True)])
+    took = time.perf_counter() - began
+    for link in links:
+        link.close()
+    return CLIENTS * rounds / took
+
+
+def body_of(handle: str, name: str) -> dict[str, object]:
+    """What an agent is created from."""
+    blocks = [{"label": "human", "value": "Name: Ada."}, {"label": "persona", "value": "Patient."}]
+    return {"name": name, "model": handle, "agent_type": AGENT_TYPE, "memory_blocks": blocks}
+
+
+def stream(agent: str) -> bytes:
+    """A message whose answer is streamed."""
+    body = {"messages": [{"role": "user", "content": "hello"}], "stream_tokens": True}
+    return encode("POST", f"/v1/agents/{agent}/messages/stream", body)
+
+
+async def create(server: Program, handle: str) -> str:
+    """A new agent; its id."""
+    async with connected(server) as link:
+        answer = await link.ask_ok(encode("POST", "/v1/agents/", body_of(handle, "bench")))
+    return str(msgspec.json.decode(answer.body)["id"])
+
+
+def table(default: Found, tuned: Found, ours: Found) -> tuple[list[str], bool]:
+    """The Markdown tables, and whether every aim was met."""
+    cpu = next((row for row in Path("/proc/cpuinfo").read_text().split("\n") if row.startswith("model name")), ": ?")
+    lines = [
+        f"Measured on {cpu.partition(': ')[2]}, one core for the server; Python {platform.python_version()} for ours.",
+        "",
+        "| CPU of the server for one | 0.16.8 | 0.16.8 tuned | Kelpie | less than default | less than tuned | aims |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    met = True
+    for case, own in ours.cases.items():
+        costs = (default.cases[case].cpu_ms, tuned.cases[case].cpu_ms, own.cpu_ms)
+        times = (costs[0] / costs[2], costs[1] / costs[2])
+        aims = AIMS.get(case, AIM_ELSE)
+        kept = times[0] >= aims[0] and times[1] >= aims[1]
+        met = met and kept
+        shown = " | ".join(f"{cost:.2f} ms" for cost in costs)
+        told = f"{aims[0]}x, {aims[1]}x: {'yes' if kept else 'NO'}"
+        lines.append(f"| {case} | {shown} | {times[0]:.0f}x | {times[1]:.0f}x | {told} |")
+    lines += ["", "| | 0.16.8 | 0.16.8 tuned | Kelpie | aim |", "|---|---|---|---|---|"]
+    for case in ours.cases:
+        waits = " | ".join(f"{one.cases[case].p50_ms:.2f} ms" for one in (default, tuned, ours))
+        lines.append(f"| {case}: one client waits, p50 | {waits} | |")
+    rates = " | ".join(f"{one.turns_per_s:.1f}" for one in (default, tuned, ours))
+    lines.append(f"| messages a second, {CLIENTS} clients | {rates} | |")
+    quick = default.start_s / ours.start_s
+    starts = " | ".join(f"{one.start_s:.2f} s" for one in (default, tuned, ours))
+    lines.append(f"| from exec to the first 200 | {starts} | {AIM_START}x: {quick:.0f}x |")
+    for name, sizes in (
+        ("resident, fresh", [one.fresh_bytes for one in (default, tuned, ours)]),
+        ("resident, after this", [one.used_bytes for one in (default, tuned, ours)]),
+    ):
+        small = min(sizes[:2]) / sizes[2]
+        met = met and small >= AIM_MEMORY
+        shown = " | ".join(f"{size / (1 << 20):.0f} MiB" for size in sizes)
+        lines.append(f"| {name} | {shown} | {AIM_MEMORY}x: {small:.1f}x |")
+    return lines, met and quick >= AIM_START
+
+
+if __name__ == "__main__":
+    main()
