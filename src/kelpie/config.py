@@ -103,6 +103,16 @@ SETTINGS = (
         "this machine reaches it.",
     ),
     Setting(
+        name="tool_code",
+        variable="KELPIE_TOOL_CODE",
+        flag="--tool-code",
+        kind="choice",
+        choices=("auto", "on", "off"),
+        default="auto",
+        meaning="Whether tools whose source people write are run, in processes of their own that may read what the "
+        "server's user may read; auto: if only this machine reaches it.",
+    ),
+    Setting(
         name="allowed_targets",
         variable="KELPIE_ALLOWED_TARGETS",
         flag="--allowed-targets",
@@ -204,6 +214,7 @@ class Config(Struct, frozen=True, kw_only=True):
     allowed_hosts: str
     encryption_key: str
     tool_programs: bool
+    tool_code: bool
     allowed_targets: frozenset[str]
     drain_ms: int
     log_level: str
@@ -237,7 +248,8 @@ def read_config(environ: Mapping[str, str], flags: Mapping[str, str]) -> Config:
         allow_remote=bool(read["allow_remote"]),
         allowed_hosts=str(read["allowed_hosts"]),
         encryption_key=str(read["encryption_key"]),
-        tool_programs=read["tool_programs"] == "on" or (read["tool_programs"] == "auto" and is_loopback(host)),
+        tool_programs=_is_on(read["tool_programs"], host),
+        tool_code=_is_on(read["tool_code"], host),
         allowed_targets=frozenset(name.strip().lower() for name in str(read["allowed_targets"]).split(",")) - {""},
         drain_ms=int(read["drain_ms"]),
         log_level=str(read["log_level"]),
@@ -247,6 +259,11 @@ def read_config(environ: Mapping[str, str], flags: Mapping[str, str]) -> Config:
         providers=_providers({name: str(value) for name, value in read.items()}),
         warnings=unknown_variables(environ),
     )
+
+
+def _is_on(choice: object, host: str) -> bool:
+    """Whether `on`, or `auto` while only this machine reaches the server."""
+    return choice == "on" or (choice == "auto" and is_loopback(host))
 
 
 def is_loopback(host: str) -> bool:

@@ -3,7 +3,7 @@
     KelpieError
       Refused            the caller's fault; nothing happened; the same request will be refused again
         InvalidInput  NotFound  AlreadyExists  Forbidden  LimitExceeded  CallCycle  ModelRefused
-        WindowOverflow  SecretUnreadable
+        WindowOverflow  SecretUnreadable  SourceRefused
       Unavailable        nothing happened; the same request may succeed later
         Busy  NotOwner  Conflict  Draining  StoreDown  StorageFull  ModelUnavailable
         ServerUnreachable  ToolServerUnavailable  LoginNeeded
@@ -57,6 +57,12 @@ class SecretUnreadable(Refused):
     """A stored secret was sealed under another key than this server has."""
 
     code = "secret_unreadable"
+
+
+class SourceRefused(InvalidInput):
+    """The source of a tool does not say what its schema needs."""
+
+    code = "source_refused"
 
 
 class Forbidden(Refused):

@@ -175,6 +175,8 @@ SECRET_BYTES_MAX = 64_000
 TOOL_SOURCE_BYTES_MAX = 200_000
 TOOL_DESCRIPTION_CHARS_MAX = 20_000
 TOOL_TAGS_MAX = 64
+TOOL_RETURN_CHARS_MAX = 1_000_000  # of the retired server; a step's results are clipped to fit their share all the same
+TOOLS_FOUND_MAX = 100
 SANDBOX_DEADLINE_MS = 180_000  # of one call, after its packages are there
 SANDBOX_SCHEMA_MS_MAX = 10_000  # to read a source
 SANDBOX_PACKAGES_MS_MAX = 170_000  # for pip; what it has downloaded by then is kept for the next attempt
@@ -189,6 +191,9 @@ SANDBOX_PRINTED_BYTES_MAX = 10_000_000  # of either stream; beyond it the job is
 SANDBOX_RESULT_BYTES_MAX = 8_000_000
 SANDBOX_ENVIRONMENT_BYTES_MAX = 500_000
 PACKAGES_PER_TOOL_MAX = 64
+VARIABLES_MAX = 256  # of sandboxes
+AGENT_SECRETS_MAX = 64
+AGENT_SECRETS_BYTES_MAX = 100_000  # of all secrets of an agent
 PACKAGE_SETS_MAX = 64  # environments on disk
 
 # -- tool servers ------------------------------------------------------------------------------------------
@@ -288,6 +293,10 @@ assert MODEL_EVENT_BYTES_MAX <= MODEL_REPLY_BYTES_MAX
 assert MODEL_RETRY_FIRST_MS <= MODEL_RETRY_MS_MAX < MODEL_CALL_DEADLINE_MS
 assert MODEL_LIST_MS < MODEL_LIST_RETRY_MS < MODEL_LIST_KEPT_MS
 assert SANDBOX_DEADLINE_MS < TOOL_DEADLINE_MS < REQUEST_DEADLINE_MS
+assert VARIABLES_MAX <= PAGE_ROWS_MAX
+assert AGENT_SECRETS_BYTES_MAX * 2 + AGENT_SYSTEM_CHARS_MAX * 2 < RECORD_BYTES_MAX, (
+    "an agent's settings hold them sealed"
+)
 assert SANDBOX_PACKAGES_MS_MAX < TOOL_DEADLINE_MS
 assert TOOL_SOURCE_BYTES_MAX + TOOL_SCHEMA_BYTES_MAX + METADATA_BYTES_MAX * 2 + 100_000 < RECORD_BYTES_MAX
 assert BLOCKS_PER_AGENT_MAX + AGENT_TOOLS_MAX + 2 < GET_KEYS_MAX, "an agent is read in one snapshot"

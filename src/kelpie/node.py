@@ -5,6 +5,7 @@ tests is what runs. `open_real` picks the real parts of a server process and tak
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,16 +16,19 @@ from kelpie.actor.outbox import Outbox
 from kelpie.actor.router import Router
 from kelpie.agent.archival import Archival
 from kelpie.agent.archival_tools import archival_box
+from kelpie.agent.by_hand import ToolsByHand
 from kelpie.agent.door import AgentDoor
 from kelpie.agent.kind import AgentKind
 from kelpie.agent.memory_tools import MEMORY_TOOLS, memory_server
+from kelpie.agent.own_tools import OwnTools
 from kelpie.agent.performer import Performer
 from kelpie.api.app import App
 from kelpie.api.letta.house import House, furnish
 from kelpie.api.letta.table import route_table
+from kelpie.api.letta.tool_ground import GROUND, picture
 from kelpie.config import Config, is_loopback
 from kelpie.errors import Broken
-from kelpie.ids import NodeId
+from kelpie.ids import AgentId, NodeId
 from kelpie.llm.embedding import Embeddings
 from kelpie.llm.line import NoLine, ProviderLine
 from kelpie.llm.model import Models
@@ -35,6 +39,9 @@ from kelpie.memory.archive import Archives
 from kelpie.memory.blocks import Blocks
 from kelpie.memory.indexes import Indexes
 from kelpie.memory.passages import Passages
+from kelpie.sandbox.closed import ClosedSandbox
+from kelpie.sandbox.process import ProcessSandbox
+from kelpie.sandbox.sandbox import Sandbox
 from kelpie.storage.checked import CheckedStore
 from kelpie.storage.records import Records
 from kelpie.storage.sqlite import open_sqlite
@@ -45,6 +52,7 @@ from kelpie.tools.mcp_load import load_nothing, load_sdk
 from kelpie.tools.mcp_servers import McpServers, ToolServerPolicy
 from kelpie.tools.mcp_wire import Load
 from kelpie.tools.public_hosts import HostPolicy
+from kelpie.tools.sandboxes import Sandboxes
 from kelpie.tools.tool import Toolbox
 from kelpie.tools.toolbox import ToolCatalog, stored_tools
 from kelpie.world import World
@@ -93,6 +101,7 @@ def build_node(
     *,
     vault: Vault,
     embeddings: Embeddings,
+    sandbox: Sandbox,
     line: ProviderLine | None = None,
     policy: ToolServerPolicy = NO_TOOL_SERVERS,
     load_mcp: Load = load_nothing,
@@ -106,15 +115,27 @@ def build_node(
     archival = Archival(records, archives, embeddings)
     boxes: tuple[Toolbox, ...] = (archival_box(archival), *toolboxes)  # tools/toolbox.py says how
     catalog = ToolCatalog(boxes, MEMORY_TOOLS, stored_tools(records, world.entropy), {"mcp": servers})
+    blocks = Blocks(records, world)
+    sandboxes = Sandboxes(records, world, vault)
+
+    async def show(agent_id: AgentId) -> bytes:
+        return await picture(house, agent_id)  # furnished below; tools run later
+
+    own_tools = OwnTools(records, vault, blocks, sandbox, sandboxes, show, GROUND)
+    catalog.add_runner("custom", own_tools)
     performer = Performer(world, records, outbox, models, catalog, memory_server())
     host = Host(world, records, AgentKind(performer), node_id)
     house = furnish(
         world=world,
         records=records,
         vault=vault,
-        blocks=Blocks(records, world),
+        blocks=blocks,
         tools=catalog,
         servers=servers,
+        own_tools=own_tools,
+        hands=ToolsByHand(records, catalog, memory_server(), world),
+        sandbox=sandbox,
+        sandboxes=sandboxes,
         models=models,
         line=line or NoLine(),
         embeddings=embeddings,
@@ -151,6 +172,7 @@ async def open_real(config: Config) -> AsyncIterator[Node]:
                 LOCAL,
                 vault=vault,
                 embeddings=Embeddings(models),
+                sandbox=_sandbox(config, data_dir),
                 line=models,
                 policy=policy,
                 load_mcp=load_sdk(policy),
@@ -159,3 +181,9 @@ async def open_real(config: Config) -> AsyncIterator[Node]:
             await models.close()
     finally:
         await store.close()
+
+
+def _sandbox(config: Config, data_dir: Path) -> Sandbox:
+    """Where foreign code runs, if it may."""
+    sandbox = ProcessSandbox(data_dir, os.environ)
+    return sandbox if config.tool_code else ClosedSandbox(sandbox)

@@ -23,6 +23,7 @@ from kelpie_sim.host import HostDown, SimHost
 from kelpie_sim.http import HttpAsk, SimHttp
 from kelpie_sim.loop import SimLoop
 from kelpie_sim.model import ModelFaults, SimModels
+from kelpie_sim.sandbox import SimSandbox, answer_ok
 from kelpie_sim.simulation import Simulation
 from kelpie_sim.tools import SIM_TOOLS, Answers, Behaviour, Fails, Hangs, SimTools
 from kelpie_sim.watch import Watch
@@ -111,7 +112,8 @@ class Cluster:
         models = SimModels(world.entropy, world.marks, _model_faults(sim, rng))
         tools, node_id = [NodeTools(self, host.name)], NodeId(host.name)
         vault, embeddings = Vault(VAULT_KEY, world.entropy), Embeddings(None)
-        node = build_node(world, sim.server.open(host), models, tools, node_id, vault=vault, embeddings=embeddings)
+        store, sandbox = sim.server.open(host), SimSandbox(answer_ok)
+        node = build_node(world, store, models, tools, node_id, vault=vault, embeddings=embeddings, sandbox=sandbox)
         self.nodes[host.name] = node
         started = asyncio.Event()
         try:

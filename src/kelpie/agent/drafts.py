@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from kelpie.agent.secrets import Secret
 from kelpie.agent.state import NO_JSON, AgentSettings, Compaction, InputMessage, StopReason, WindowEntry
 from kelpie.errors import InvalidInput, LimitExceeded
 from kelpie.ids import AgentId, BlockId, ToolId
@@ -78,6 +79,7 @@ class NewAgent(Struct, frozen=True, kw_only=True):
     timezone: str = "UTC"
     hidden: bool | None = None
     forget_between_turns: bool = False
+    secrets: tuple[Secret, ...] = ()
     wire: Raw = NO_JSON
 
 
@@ -115,6 +117,7 @@ class AgentChanges(Struct, frozen=True, kw_only=True):
     timezone: str | UnsetType = UNSET
     hidden: bool | None | UnsetType = UNSET
     forget_between_turns: bool | UnsetType = UNSET
+    secrets: tuple[Secret, ...] | UnsetType = UNSET
     wire: Raw | UnsetType = UNSET
 
 

@@ -284,6 +284,7 @@ class Roster:
             timezone=new.timezone,
             hidden=new.hidden,
             forget_between_turns=new.forget_between_turns,
+            secrets=new.secrets,
             wire=new.wire,
             created_at_us=now_us if past is None else past.created_at_us,
             updated_at_us=now_us if past is None else past.updated_at_us,

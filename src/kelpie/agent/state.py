@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import Raw, Struct
 
+from kelpie.agent.secrets import Secret
 from kelpie.agent.thread import Thread
 from kelpie.ids import AgentId, BlockId, ConversationId, MessageId, RunId, StepId, ThreadId, ToolId
 from kelpie.limits import COMPACTION_KEEP_PERCENT, CONTEXT_WINDOW_TOKENS_DEFAULT, TURN_STEPS_DEFAULT
@@ -60,6 +61,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     timezone: str = "UTC"
     hidden: bool | None = None
     forget_between_turns: bool = False  # the wire's message_buffer_autoclear
+    secrets: tuple[Secret, ...] = ()  # variables of tools that people wrote
     wire: Raw = NO_JSON  # wire fields that the core has no use for, kept so that they can be given back
     created_at_us: int
     updated_at_us: int

@@ -3,7 +3,7 @@
     Refused            400 InvalidInput (`INVALID_ARGUMENT: ...`), 422 when the request itself is malformed
                        404 NotFound, 409 AlreadyExists, 403 Forbidden, 422 LimitExceeded (413: the body),
                        409 CallCycle, 400 ModelRefused, WindowOverflow, 401 KeyRefused,
-                       SecretUnreadable, 501 LeftOut
+                       SecretUnreadable, SourceRefused, 501 LeftOut
     Unavailable        429 Busy, 409 Conflict, 507 StorageFull, 503 all others; each with Retry-After
     OutcomeUnknown     503 RunStalled, 504 all others; clients are asked not to repeat it by themselves
     Broken             500
@@ -41,6 +41,7 @@ STATUSES: dict[str, int] = {
     "key_refused": 401,
     "window_overflow": 400,
     "secret_unreadable": 400,
+    "source_refused": 400,
     "refused": 400,
     "busy": 429,
     "not_owner": 503,

@@ -19,6 +19,7 @@ DESCRIPTION = (
 _WORDS = {
     400: "What was asked for cannot be done",
     401: "The key is not taken",
+    403: "It is known, and not allowed here",
     404: "It is not there",
     405: "Not allowed",
     409: "It contradicts what is there, or was changed meanwhile",

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import msgspec
 from msgspec import Raw, Struct
@@ -108,8 +109,8 @@ class ProcessSandbox:
         transport, follower = await asyncio.get_running_loop().subprocess_exec(
             _Follower, *command, cwd=work, env=self._environment(job, str(work), python), start_new_session=True
         )
-        pipe = transport.get_pipe_transport(0)
-        assert isinstance(pipe, asyncio.WriteTransport)
+        pipe = cast(asyncio.WriteTransport, transport.get_pipe_transport(0))
+        assert follower.pid > 1
         assert follower.pid == transport.get_pid()
         pipe.write(len(told).to_bytes(8, "big") + told)
         return follower
@@ -203,9 +204,8 @@ class _Follower(asyncio.SubprocessProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The process runs."""
-        assert isinstance(transport, asyncio.SubprocessTransport)
-        self._transport = transport
-        self.pid = transport.get_pid()
+        self._transport = cast(asyncio.SubprocessTransport, transport)  # uvloop's is no subclass
+        self.pid = self._transport.get_pid()
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         """It has printed something."""
@@ -254,7 +254,8 @@ def _bounds(job: Job) -> _Bounds:
 
 
 def _kill(pid: int) -> None:
-    """End the whole group of the process."""
+    """End the whole group of the process, which is never our own."""
+    assert pid > 1, "0 is the group of this server"
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 

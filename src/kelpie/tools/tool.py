@@ -25,11 +25,11 @@ class Requirement(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The text of a tool that somebody wrote; `function` is the one that is called."""
+    """The text of a tool that somebody wrote. `args_schema` is its author's own, of models that the text names."""
 
     code: str
     language: Language = "python"
-    function: str
+    args_schema: Raw = NOTHING
     pip: tuple[Requirement, ...] = ()
     npm: tuple[Requirement, ...] = ()
 

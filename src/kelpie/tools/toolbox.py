@@ -74,6 +74,11 @@ class ToolCatalog:
             self._add(tool)
             self._boxes[tool.id] = box
 
+    def add_runner(self, kind: StoredKind, runner: Runner) -> None:
+        """Tools of this kind are run by it; before anything runs."""
+        assert kind not in self._runners
+        self._runners[kind] = runner
+
     # -- what there is -------------------------------------------------------------------------------------
 
     @property

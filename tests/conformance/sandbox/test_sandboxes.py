@@ -6,11 +6,18 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import uvloop
 
 from kelpie.sandbox.sandbox import Ended, Job, Sandbox
 from kelpie_sim.sandbox import Behaviour, Ends, Hangs, SimSandbox
 
 from ...unit.sandbox.build import a_sandbox, call
+
+
+@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def run(request):
+    """On both loops: a server's is uvloop, whose transports are no subclasses of asyncio's."""
+    return request.param
 
 
 def told(**result: object) -> bytes:

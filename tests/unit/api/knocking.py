@@ -18,6 +18,7 @@ from kelpie.llm.pieces import pieces_of
 from kelpie.node import Node, build_node
 from kelpie.storage.memory import MemoryStore
 from kelpie.system import system_world
+from kelpie_sim.sandbox import SimSandbox, answer_ok
 
 MODEL = "openai/gpt-4o-mini"
 CLAUDE = "anthropic/claude-haiku-4-5"
@@ -156,7 +157,10 @@ async def visit() -> AsyncIterator[Visitor]:
     """A node that lives while the block runs."""
     world, models = system_world(), ScriptedModels()
     vault, embeddings = Vault(bytes(32), world.entropy), Embeddings(None)
-    node = build_node(world, MemoryStore(world), models, (), NodeId("local"), vault=vault, embeddings=embeddings)
+    sandbox = SimSandbox(answer_ok)
+    node = build_node(
+        world, MemoryStore(world), models, (), NodeId("local"), vault=vault, embeddings=embeddings, sandbox=sandbox
+    )
     started = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         running = group.create_task(node.run(started))

@@ -15,6 +15,7 @@ DEFAULTS = Config(
     proxy=None,
     encryption_key="",
     tool_programs=True,
+    tool_code=True,
     allowed_targets=frozenset(),
     drain_ms=20_000,
     log_level="info",

@@ -17,6 +17,7 @@ from kelpie.llm.providers import ConfiguredModels
 from kelpie.node import Node, build_node, open_real
 from kelpie.storage.memory import MemoryStore
 from kelpie.system import system_world
+from kelpie_sim.sandbox import SimSandbox, answer_ok
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 AGENT = {"model": "kelpie/rehearsed", "memory_blocks": [{"label": "human", "value": "Name: Ada"}]}
@@ -51,7 +52,8 @@ def test_a_node_serves_from_the_parts_it_is_given(run: Run) -> None:
         world = system_world()
         refuse = httpx2.MockTransport(lambda request: httpx2.Response(500))
         models, vault = ConfiguredModels(world, refuse, ()), Vault(bytes(32), world.entropy)
-        node = build_node(world, MemoryStore(world), models, (), NodeId("a"), vault=vault, embeddings=Embeddings(None))
+        parts = {"vault": vault, "embeddings": Embeddings(None), "sandbox": SimSandbox(answer_ok)}
+        node = build_node(world, MemoryStore(world), models, (), NodeId("a"), **parts)
         await live(node, talk)
 
     run(play())

@@ -43,6 +43,7 @@ ARGS_SCHEMA = {
             "1",
         ),
         ("import sys\ndef f():\n    return [sys.stdin.read(), __name__]\n", {}, "['', 'tool']"),
+        ("from json import dumps\ndef other():\n    return dumps('renamed')\n", {}, '"renamed"'),
     ],
 )  # fmt: skip
 def test_calls(run, tmp_path: Path, code: str, arguments: object, value: str) -> None:
@@ -82,7 +83,7 @@ def f(agent_state: "AgentState", add: str):
         ("def f(x: int):\n    return x\n", {}, "TypeError: f() missing 1 required positional argument: 'x'"),
         ("def f(x: int):\n    return x\n", {"x": 1, "y": 2}, "TypeError: f() got an unexpected keyword argument 'y'"),
         ("def f(x: int):\n    return x\n", {"x": "a"}, "ValueError: invalid literal for int() with base 10: 'a'"),
-        ("def g():\n    return 1\n", {}, "NameError: the source defines no function 'f'"),
+        ("def _g():\n    return 1\n", {}, "NameError: the source defines no function 'f'"),
         ("def f(:\n", {}, "SyntaxError: invalid syntax (tool.py, line 1)"),
         ("raise KeyError('a')\n", {}, "KeyError: 'a'"),
         ("def f():\n    raise KeyboardInterrupt\n", {}, "KeyboardInterrupt"),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import uvloop
 
 from kelpie.errors import Busy, InvalidInput, LimitExceeded
 from kelpie.limits import (
@@ -22,6 +23,13 @@ from kelpie.limits import (
 from kelpie.sandbox.sandbox import Ended, Job
 
 from .build import a_sandbox, call, is_alive, node, result_of, value_of
+
+
+@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def run(request):
+    """On both loops: a server's is uvloop, whose transports are no subclasses of asyncio's."""
+    return request.param
+
 
 SLEEPER = """
 import subprocess, sys, time, os

@@ -10,9 +10,11 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from kelpie.agent.drafts import DEFAULT_SYSTEM, AgentChanges, NewAgent, NewBlock
+from kelpie.agent.secrets import Secret, seal_secrets
 from kelpie.agent.state import NO_JSON, AgentSettings, Compaction
 from kelpie.api.letta.agent_shapes import KeptFields, kept_fields
 from kelpie.api.letta.block_shapes import BlockIn, read_block_fields
+from kelpie.api.letta.house import House
 from kelpie.api.letta.message_requests import MessageIn, read_message
 from kelpie.api.letta.models import Effort, EmbeddingConfigIn, read_embedding_config
 from kelpie.errors import InvalidInput
@@ -221,6 +223,12 @@ def read_agent_changes(wire: UpdateAgentIn, now: AgentSettings) -> AgentChanges:
     )
 
 
+def read_secrets(house: House, wire: AgentFieldsIn) -> tuple[Secret, ...] | None:
+    """The secrets that are given, sealed; both fields name the same. None: none are given."""
+    given = wire.tool_exec_environment_variables if wire.secrets is None else wire.secrets
+    return None if given is None else seal_secrets(house.vault, house.world.entropy, given)
+
+
 def read_sampling(wire: AgentFieldsIn, now: Sampling) -> Sampling:
     """How the model is to be asked: what the wire says, over what holds now."""
     settings, config = wire.model_settings or ModelSettingsIn(), wire.llm_config or LlmConfigIn()
@@ -299,8 +307,6 @@ def _refuse_unsupported(wire: AgentFieldsIn) -> None:
             "identity_ids": wire.identity_ids,
             "source_ids": wire.source_ids,
             "folder_ids": wire.folder_ids,
-            "secrets": wire.secrets,
-            "tool_exec_environment_variables": wire.tool_exec_environment_variables,
             "enable_sleeptime": wire.enable_sleeptime,
         }
     )

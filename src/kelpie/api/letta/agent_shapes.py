@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from kelpie.agent.roster import AgentView
+from kelpie.agent.secrets import open_secrets
 from kelpie.agent.state import NO_JSON, AgentSettings
 from kelpie.api.letta.block_shapes import BlockOut, show_block
 from kelpie.api.letta.house import House
@@ -23,7 +24,7 @@ from kelpie.api.letta.models import (
     show_model_settings,
 )
 from kelpie.api.letta.tools import ToolOut, show_tool
-from kelpie.api.letta.values import USER_ID, micros_date, optional_date
+from kelpie.api.letta.values import ORGANIZATION_ID, USER_ID, micros_date, optional_date
 from kelpie.api.route import one_of
 from kelpie.limits import TOOL_RETURN_CHARS_DEFAULT
 from kelpie.memory.compaction import SUMMARY_SYSTEM
@@ -31,7 +32,7 @@ from kelpie.memory.compaction import SUMMARY_SYSTEM
 MAX_FILES_OPEN = 10
 FILE_VIEW_CHARS = 25_000
 JSON_OBJECT = Meta(extra_json_schema={"type": ["object", "null"]})  # what is stored as JSON goes out as it is
-ALL_PARTS = frozenset({"agent.blocks", "agent.tools", "agent.tags"})
+ALL_PARTS = frozenset({"agent.blocks", "agent.tools", "agent.tags", "agent.secrets"})
 AGENT_SHAPES = (*MODEL_SETTINGS_SHAPES, EmbeddingConfigOut)
 _OLD_PARTS = {"memory": "agent.blocks", "tools": "agent.tools", "tags": "agent.tags"}
 
@@ -56,6 +57,22 @@ class CompactionOut(Struct, frozen=True, kw_only=True):
     clip_chars: int | None = TOOL_RETURN_CHARS_DEFAULT
     mode: str = "sliding_window"
     sliding_window_percentage: float
+
+
+class SecretOut(Struct, frozen=True, kw_only=True):
+    """A secret with its value; `value_enc` is how it is stored."""
+
+    created_by_id: str | None = None
+    last_updated_by_id: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+    id: str
+    key: str
+    value: str
+    description: str | None = None
+    organization_id: str = ORGANIZATION_ID
+    value_enc: str
+    agent_id: str
 
 
 class AgentOut(Struct, frozen=True, kw_only=True):
@@ -85,8 +102,8 @@ class AgentOut(Struct, frozen=True, kw_only=True):
     tools: list[ToolOut]
     sources: list[dict[str, Any]] = []
     tags: tuple[str, ...]
-    tool_exec_environment_variables: list[dict[str, Any]] = []
-    secrets: list[dict[str, Any]] = []
+    tool_exec_environment_variables: list[SecretOut] = []
+    secrets: list[SecretOut] = []
     project_id: str | None = None
     template_id: str | None = None
     base_template_id: str | None = None
@@ -143,7 +160,10 @@ async def show_agent(house: House, view: AgentView, parts: frozenset[str] = ALL_
     kept = kept_fields(settings)
     blocks = [show_block(block) for block in view.blocks] if "agent.blocks" in parts else []
     tools = [show_tool(tool) for tool in await house.tools.present(settings.tools)] if "agent.tools" in parts else []
+    secrets = show_secrets(house, settings) if "agent.secrets" in parts else []
     return AgentOut(
+        tool_exec_environment_variables=secrets,
+        secrets=secrets,
         created_at=micros_date(settings.created_at_us),
         updated_at=micros_date(settings.updated_at_us),
         id=settings.id,
@@ -176,6 +196,22 @@ async def show_agent(house: House, view: AgentView, parts: frozenset[str] = ALL_
         per_file_view_window_char_limit=kept.per_file_view_window_char_limit,
         hidden=settings.hidden,
     )
+
+
+def show_secrets(house: House, settings: AgentSettings) -> list[SecretOut]:
+    """The agent's secrets, opened. Raises SecretUnreadable."""
+    values = open_secrets(house.vault, settings.secrets)
+    return [
+        SecretOut(
+            id=secret.id,
+            key=secret.key,
+            value=values[secret.key],
+            description=secret.description,
+            value_enc=secret.sealed,
+            agent_id=settings.id,
+        )
+        for secret in settings.secrets
+    ]
 
 
 def _compaction(settings: AgentSettings) -> CompactionOut:

@@ -2,11 +2,18 @@
 
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
 from kelpie.agent.listing import AgentFilter
 from kelpie.agent.state import StopReason
-from kelpie.api.letta.agent_requests import CreateAgentIn, UpdateAgentIn, read_agent_changes, read_new_agent
+from kelpie.api.letta.agent_requests import (
+    CreateAgentIn,
+    UpdateAgentIn,
+    read_agent_changes,
+    read_new_agent,
+    read_secrets,
+)
 from kelpie.api.letta.agent_shapes import AGENT_SHAPES, AgentOut, read_parts, show_agent
 from kelpie.api.letta.house import House
 from kelpie.api.letta.paging import Order, PageLimit, read_page
@@ -100,7 +107,8 @@ async def count_agents(house: House, ask: Ask[CountAgents, None]) -> int:
 async def create_agent(house: House, ask: Ask[None, CreateAgentIn]) -> AgentOut:
     """A new agent."""
     name = f"agent-{new_uuid(house.world.entropy)[:8]}"
-    return await show_agent(house, await house.roster.create(read_new_agent(ask.body, name)))
+    new = msgspec.structs.replace(read_new_agent(ask.body, name), secrets=read_secrets(house, ask.body) or ())
+    return await show_agent(house, await house.roster.create(new))
 
 
 async def retrieve_agent(house: House, ask: Ask[AgentParts, None]) -> AgentOut:
@@ -114,6 +122,9 @@ async def modify_agent(house: House, ask: Ask[None, UpdateAgentIn]) -> AgentOut:
     """Edit an agent."""
     agent_id = AgentId(ask.path["agent_id"])
     changes = read_agent_changes(ask.body, await house.roster.get_settings(agent_id))
+    secrets = read_secrets(house, ask.body)
+    if secrets is not None:
+        changes = msgspec.structs.replace(changes, secrets=secrets)
     return await show_agent(house, await house.roster.update(agent_id, changes))
 
 

@@ -5,9 +5,11 @@ from msgspec import Struct
 from kelpie.access.vault import Vault
 from kelpie.actor.outbox import Outbox
 from kelpie.agent.archival import Archival
+from kelpie.agent.by_hand import ToolsByHand
 from kelpie.agent.conversations import Conversations
 from kelpie.agent.door import AgentDoor
 from kelpie.agent.listing import Listing
+from kelpie.agent.own_tools import OwnTools
 from kelpie.agent.past import Past
 from kelpie.agent.performer import Performer
 from kelpie.agent.roster import Roster
@@ -19,8 +21,10 @@ from kelpie.llm.stored_providers import StoredProviders
 from kelpie.memory.archive import Archives
 from kelpie.memory.blocks import Blocks
 from kelpie.memory.history import History
+from kelpie.sandbox.sandbox import Sandbox
 from kelpie.storage.records import Records
 from kelpie.tools.mcp_servers import McpServers
+from kelpie.tools.sandboxes import Sandboxes
 from kelpie.tools.toolbox import ToolCatalog
 from kelpie.world import World
 
@@ -38,6 +42,10 @@ class House(Struct, frozen=True, kw_only=True):
     history: History
     tools: ToolCatalog
     servers: McpServers
+    own_tools: OwnTools
+    hands: ToolsByHand
+    sandbox: Sandbox
+    sandboxes: Sandboxes
     models: Models
     embeddings: Embeddings
     archives: Archives
@@ -58,6 +66,10 @@ def furnish(
     blocks: Blocks,
     tools: ToolCatalog,
     servers: McpServers,
+    own_tools: OwnTools,
+    hands: ToolsByHand,
+    sandbox: Sandbox,
+    sandboxes: Sandboxes,
     models: Models,
     line: ProviderLine,
     embeddings: Embeddings,
@@ -78,6 +90,10 @@ def furnish(
         history=History(records),
         tools=tools,
         servers=servers,
+        own_tools=own_tools,
+        hands=hands,
+        sandbox=sandbox,
+        sandboxes=sandboxes,
         models=models,
         embeddings=embeddings,
         archives=archives,

@@ -19,7 +19,11 @@ from kelpie.api.letta import (
     providers,
     runs,
     runs_internal,
+    sandbox_configs,
     steps,
+    tool_making,
+    tool_running,
+    tool_search,
     tools,
 )
 from kelpie.api.route import Route, RouteTable
@@ -37,6 +41,10 @@ ROUTES: tuple[Route, ...] = (
     *steps.ROUTES,
     *blocks.ROUTES,
     *tools.ROUTES,
+    *tool_making.ROUTES,
+    *tool_running.ROUTES,
+    *tool_search.ROUTES,
+    *sandbox_configs.ROUTES,
     *mcp_servers.ROUTES,
     *mcp_older.ROUTES,
     *archives.ROUTES,

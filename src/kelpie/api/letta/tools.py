@@ -1,8 +1,7 @@
 """Tools on the wire: listed, read, counted."""
 
-import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Raw, Struct
@@ -11,11 +10,13 @@ from kelpie.api.letta.house import House
 from kelpie.api.letta.paging import Order, PageLimit, read_cursor, read_page
 from kelpie.api.letta.values import USER_ID
 from kelpie.api.route import Ask, Route
+from kelpie.errors import InvalidInput
 from kelpie.ids import ToolId
 from kelpie.tools.tool import Requirement, Source, Tool, ToolKind
 
 LIMIT_DEFAULT = 50
-NO_SOURCE = Source(code="", function="")
+BUILTIN_PREFIX = "letta_"
+NO_SOURCE = Source(code="")
 TYPES: dict[ToolKind, str] = {
     "core": "letta_core",
     "memory_core": "letta_memory_core",
@@ -32,11 +33,14 @@ TYPES: dict[ToolKind, str] = {
 
 
 class KeptFields(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the core has no use for: it is given back as it came. `json_schema`: but for its parameters."""
+    """What the core has no use for: it is given back as it came.
+
+    `description`: where it is another than the model is told. `json_schema`: but for what the model is told.
+    """
 
     source_type: str | None = None
+    description: str | None = None
     json_schema: Raw = Raw(b"{}")
-    args_json_schema: dict[str, Any] | None = None
 
 
 class ToolOut(Struct, frozen=True, kw_only=True):
@@ -71,10 +75,12 @@ class ListTools(Struct, frozen=True, kw_only=True):
     search: str | None = None
     tool_types: list[str] | None = None
     exclude_tool_types: list[str] | None = None
+    return_only_letta_tools: bool | None = False
     before: str | None = None
     after: str | None = None
     limit: PageLimit | None = LIMIT_DEFAULT
     order: Order = "desc"
+    order_by: Literal["created_at"] | None = None
 
 
 class CountTools(Struct, frozen=True, kw_only=True):
@@ -86,6 +92,8 @@ class CountTools(Struct, frozen=True, kw_only=True):
     search: str | None = None
     tool_types: list[str] | None = None
     exclude_tool_types: list[str] | None = None
+    return_only_letta_tools: bool | None = False
+    exclude_letta_tools: bool | None = False
 
 
 def show_tool(tool: Tool) -> ToolOut:
@@ -96,7 +104,7 @@ def show_tool(tool: Tool) -> ToolOut:
     return ToolOut(
         id=tool.id,
         tool_type=TYPES[tool.kind],
-        description=tool.description,
+        description=tool.description if kept.description is None else kept.description,
         source_type="python" if builtin else kept.source_type,
         name=tool.name,
         tags=tool.tags or ((TYPES[tool.kind],) if builtin else ()),
@@ -107,7 +115,7 @@ def show_tool(tool: Tool) -> ToolOut:
             **msgspec.json.decode(kept.json_schema),
             "parameters": tool.parameters,
         },
-        args_json_schema=kept.args_json_schema,
+        args_json_schema=None if tool.source is None else msgspec.json.decode(source.args_schema),
         return_char_limit=tool.return_chars_max,
         pip_requirements=_show_requirements(source.pip),
         npm_requirements=_show_requirements(source.npm),
@@ -140,12 +148,12 @@ async def list_tools(house: House, ask: Ask[ListTools, None]) -> list[ToolOut]:
         order=query.order,
         limit_default=LIMIT_DEFAULT,
     )
-    return [show_tool(tool) for tool in await house.tools.page(page, functools.partial(_is_wanted, query))]
+    return [show_tool(tool) for tool in await house.tools.page(page, _wanted(query))]
 
 
 async def count_tools(house: House, ask: Ask[CountTools, None]) -> int:
     """How many tools there are."""
-    return await house.tools.count(functools.partial(_is_wanted, ask.query))
+    return await house.tools.count(_wanted(ask.query))
 
 
 async def retrieve_tool(house: House, ask: Ask[None, None]) -> ToolOut:
@@ -157,19 +165,42 @@ def _show_requirements(requirements: Sequence[Requirement]) -> list[dict[str, An
     return [{"name": one.name, "version": one.version} for one in requirements] or None
 
 
-def _is_wanted(query: ListTools | CountTools, tool: Tool) -> bool:
-    tool_type = TYPES[tool.kind]
-    if query.name is not None and tool.name != query.name:
-        return False
-    if query.names and tool.name not in query.names:
-        return False
-    if query.tool_ids and tool.id not in query.tool_ids:
-        return False
-    if query.tool_types and tool_type not in query.tool_types:
-        return False
-    if query.exclude_tool_types and tool_type in query.exclude_tool_types:
-        return False
-    return query.search is None or query.search.casefold() in f"{tool.name} {tool.description}".casefold()
+def check_types(names: Sequence[str] | None) -> None:
+    """InvalidInput unless these are types of tools."""
+    for name in names or ():
+        if name not in TYPES.values():
+            known = ", ".join(TYPES.values())
+            raise InvalidInput(f"Invalid tool_type '{name[:80]}'. Must be one of: {known}", field="tool_types")
+
+
+def _wanted(query: ListTools | CountTools) -> Callable[[Tool], bool]:
+    """Whether a tool is asked for. Raises InvalidInput for a type that is none."""
+    names, ids = _split(query.names), _split(query.tool_ids)
+    types, others = _split(query.tool_types), _split(query.exclude_tool_types)
+    check_types(types)
+    check_types(others)
+    without_builtin = isinstance(query, CountTools) and query.exclude_letta_tools
+
+    def is_wanted(tool: Tool) -> bool:
+        kind = TYPES[tool.kind]
+        is_builtin = kind.startswith(BUILTIN_PREFIX)
+        return (
+            (query.name is None or tool.name == query.name)
+            and (not names or tool.name in names)
+            and (not ids or tool.id in ids)
+            and (not types or kind in types)
+            and kind not in others
+            and not (query.return_only_letta_tools and not is_builtin)
+            and not (without_builtin and is_builtin)
+            and (query.search is None or query.search.casefold() in tool.name.casefold())
+        )
+
+    return is_wanted
+
+
+def _split(values: list[str] | None) -> list[str]:
+    """Repeated parameters, or one with commas."""
+    return [one.strip() for value in values or () for one in value.split(",") if one.strip()]
 
 
 ROUTES = (

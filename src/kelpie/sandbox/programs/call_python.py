@@ -207,11 +207,18 @@ def called(given: dict[str, Any]) -> dict[str, Any]:
     agent = read_agent(given["agent"])
     before = {} if agent is None else {block["label"]: block["value"] for block in agent["memory"]["blocks"]}
     module = load(given)
-    function = module.__dict__.get(given["function"])
+    function = module.__dict__.get(given["function"]) or last_function(module)
     if function is None:
         raise NameError(f"the source defines no function '{given['function']}'")
     value = awaited(function(**arguments_of(function, given, agent, module)))
     return {"ok": True, "value": told(value), "blocks": changed_blocks(agent, before)}
+
+
+def last_function(module: types.ModuleType) -> Any:
+    """The last public function of the source, for a tool that has another name than its function."""
+    found = [one for one in module.__dict__.values() if inspect.isfunction(one) and one.__module__ == MODULE]
+    public = [function for function in found if not function.__name__.startswith("_")]
+    return public[-1] if public else None
 
 
 def main() -> None:

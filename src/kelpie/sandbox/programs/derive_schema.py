@@ -31,8 +31,8 @@ class Wrong(ValueError):
     """There is no schema, for this reason."""
 
 
-def derive(code: str, name: str | None) -> dict[str, Any]:
-    """The schema. Raises Wrong."""
+def derive(code: str, name: str | None, args_schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The schema; of the parameters as `args_schema` has them, if it is given. Raises Wrong."""
     try:
         tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -44,7 +44,7 @@ def derive(code: str, name: str | None) -> dict[str, Any]:
         raise Wrong(f"Function {function.name} missing docstring")
     description, told = read_docstring(docstring)
     types = Types({node.name: node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)})
-    parameters = of_parameters(function, told, types)
+    parameters = of_schema(args_schema) if args_schema else of_parameters(function, told, types)
     assert parameters["required"] is not None
     return {"ok": True, "name": function.name, "description": description, "parameters": parameters}
 
@@ -65,6 +65,39 @@ def of_parameters(function: Function, told: dict[str, str], types: "Types") -> d
         if default is None and not is_optional(annotation):
             required.append(argument.arg)
     return {"type": "object", "properties": properties, "required": required}
+
+
+def of_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """The author's own schema, without references: those who read it may not follow them."""
+    definitions = schema.get("$defs", {})
+    properties = {name: inlined(one, definitions, 0) for name, one in schema.get("properties", {}).items()}
+    return {"type": "object", "properties": properties, "required": schema.get("required", [])}
+
+
+def inlined(schema: Any, definitions: dict[str, Any], depth: int) -> Any:
+    """The schema with what it refers to in place, and null left out of unions: an absent argument says the same."""
+    if depth > DEPTH_MAX:
+        raise Wrong("the arguments schema is nested too deeply, or contains itself")
+    if not isinstance(schema, dict):
+        return schema
+    assert isinstance(definitions, dict)
+    name = str(schema.get("$ref", "")).rpartition("/")[2]
+    if name:
+        found = definitions.get(name, {})
+        schema = {**{key: one for key, one in found.items() if key != "description"}, **schema}
+    shown: dict[str, Any] = {}
+    for key, one in schema.items():
+        if key == "properties" and isinstance(one, dict):
+            shown[key] = {field: inlined(inner, definitions, depth + 1) for field, inner in one.items()}
+        elif key in ("items", "additionalProperties"):
+            shown[key] = inlined(one, definitions, depth + 1)
+        elif key in ("anyOf", "oneOf", "allOf") and isinstance(one, list):
+            present = [inlined(inner, definitions, depth + 1) for inner in one if inner != {"type": "null"}]
+            shown.update(present[0] if len(present) == 1 and isinstance(present[0], dict) else {key: present})
+        elif key not in ("$ref", "$defs", "title", "default"):
+            shown[key] = one
+    assert "$ref" not in shown
+    return shown
 
 
 def chosen(tree: ast.Module, name: str | None) -> Function:
@@ -281,7 +314,7 @@ def main() -> None:
     given = read_input()
     bound(**given["bounds"])
     try:
-        result = derive(given["code"], given["function"])
+        result = derive(given["code"], given["function"], given["args_schema"])
     except Wrong as wrong:
         result = {"ok": False, "error": str(wrong)}
     write_result(given["directory"], result)

@@ -153,7 +153,7 @@ REFUSED: list[tuple[dict[str, Any], int, str]] = [
     ({"tools": ["web_search"]}, 400, "web_search"),
     ({"tool_rules": [{"type": "requires_approval", "tool_name": "x"}]}, 400, "tool_rules is not supported"),
     ({"enable_sleeptime": True}, 400, "enable_sleeptime is not supported"),
-    ({"secrets": {"A": "b"}}, 400, "secrets is not supported"),
+    ({"secrets": {"A=B": "b"}}, 400, "'A=B' is no name of a variable"),
     ({"response_format": {"type": "json_object"}}, 400, "response_format"),
     ({"timezone": "Mars"}, 400, "timezone"),
     ({"context_window_limit": 5}, 400, "context_window_limit"),

@@ -24,7 +24,7 @@ from kelpie.api.letta.agent_file.writing import (
     show_block_entity,
     show_tool_entity,
 )
-from kelpie.api.letta.agent_requests import CreateAgentIn, read_new_agent
+from kelpie.api.letta.agent_requests import CreateAgentIn, read_new_agent, read_secrets
 from kelpie.api.letta.block_shapes import BlockIn, read_block_fields
 from kelpie.api.letta.house import House
 from kelpie.api.letta.tools import TYPES, KeptFields
@@ -128,14 +128,14 @@ def read_tool(entity: Entity, id: ToolId, at_us: int) -> Tool:
     kept = KeptFields(
         source_type=entity.get("source_type"),
         json_schema=Raw(msgspec.json.encode(rest)),
-        args_json_schema=entity.get("args_json_schema"),
     )
     code = entity.get("source_code")
     source = None
     if code:
         language = "typescript" if entity.get("source_type") == "typescript" else "python"
         pip, npm = (_requirements(entity.get(f"{each}_requirements")) for each in ("pip", "npm"))
-        source = Source(code=code, language=language, function=name, pip=pip, npm=npm)
+        args_schema = Raw(msgspec.json.encode(entity.get("args_json_schema") or {}))
+        source = Source(code=code, language=language, args_schema=args_schema, pip=pip, npm=npm)
     return Tool(
         id=id,
         created_at_us=at_us,
@@ -236,7 +236,9 @@ def _plan_agent(
 ) -> AgentPlan:
     """An agent as it is to be made; the ids of its messages are added to `made`."""
     agent_id, now_us = AgentId(made[entity["id"]]), house.world.wall.now_us()
-    new = read_new_agent(read_agent(entity, made, options), str(entity.get("name")))
+    wire = read_agent(entity, made, options)
+    new = read_new_agent(wire, str(entity.get("name")))
+    new = msgspec.structs.replace(new, secrets=read_secrets(house, wire) or ())
     rows = [] if options.strip_messages else entity.get("messages") or []
     shown = [] if options.strip_messages else entity.get("in_context_message_ids") or []
     ids = {row["id"]: new_message_id(house.world.entropy) for row in rows}
