@@ -71,6 +71,7 @@ LEASE_MARGIN_MS = 3_000
 HEARTBEAT_MS = 4_000
 RECOVERY_SWEEP_MS = 1_000
 RECOVERY_PAGE_ROWS = 200
+NUDGE_MS = 2_000  # for an actor to be woken ahead of the sweep
 FOLLOW_POLL_MS = 1_000  # how often a reader looks into the store when nothing was announced on its node
 FOLLOW_FAILURES_MAX = 20  # reads of an accepted run that may fail, one after the other, before its reader is told
 EVENTS_PER_RUN_MAX = 10_000
@@ -169,6 +170,27 @@ SEARCH_WORDS_KEPT_MAX = 16_384  # words whose stems are remembered
 LEXICAL_WORDS_KEPT_MAX = 16_384  # words whose features the built-in embedder remembers, about 10 MiB
 
 # -- folders and files -------------------------------------------------------------------------------------
+FILE_PIECE_BYTES = 700_000  # as base64 a record holds it
+FILE_PIECES_PER_COMMIT = 4
+FILE_TEXT_CHARS_MAX = 1_000_000  # what is kept of a file's text; a longer one says that it is clipped
+FILE_TEXT_PIECE_CHARS = 150_000
+FILE_PARSE_MS = 120_000
+FILE_ATTEMPTS_MAX = 3  # that end with a crash, before the file is given up
+FILE_NAME_CHARS_MAX = 255
+FILES_PER_FOLDER_MAX = 1_000
+FILE_CHUNK_TOKENS_DEFAULT = 300
+FILE_CHUNK_TOKENS_MAX = 8_000
+FILE_EMBEDDED_AT_ONCE = 32
+FOLDERS_PER_AGENT_MAX = 32
+FOLDER_INSTRUCTIONS_CHARS_MAX = 20_000
+FILES_OPEN_DEFAULT = 10
+FILES_OPEN_MAX = 64
+FILE_VIEW_CHARS_DEFAULT = 25_000
+FILE_VIEW_CHARS_MAX = 200_000
+FILES_VIEW_CHARS_MAX = 600_000  # of all open files of an agent together
+GREP_PATTERN_CHARS_MAX = 1_000
+GREP_MATCHES_MAX = 20  # on one page
+GREP_MS_MAX = 5_000
 
 # -- tools of one's own, and secrets -----------------------------------------------------------------------
 SECRET_BYTES_MAX = 64_000
@@ -276,6 +298,11 @@ assert HEARTBEAT_MS * 3 <= LEASE_MS, "a node may miss two heartbeats"
 assert LEASE_MARGIN_MS < LEASE_MS - HEARTBEAT_MS * 2, "belief outlives two heartbeats"
 assert IDEMPOTENCY_KEY_BYTES_MAX >= MESSAGES_PER_CALL_MAX * 40
 assert INBOX_SWEPT_MAX * 2 + 10 <= COMMIT_OPERATIONS_MAX
+assert FILE_PIECE_BYTES * 4 // 3 + 1_000 < RECORD_BYTES_MAX
+assert FILE_PIECE_BYTES * 4 // 3 * FILE_PIECES_PER_COMMIT < COMMIT_BYTES_MAX
+assert FILE_TEXT_PIECE_CHARS * 6 + 1_000 < RECORD_BYTES_MAX, "JSON takes at most six bytes for a character"
+assert UPLOAD_BYTES_MAX // FILE_PIECE_BYTES < GET_KEYS_MAX
+assert FILES_PER_FOLDER_MAX <= SCAN_ROWS_MAX
 assert COLLECTION_READ_AT_ONCE < GET_KEYS_MAX
 assert LINKS_MAX <= SCAN_ROWS_MAX
 assert REQUEST_BYTES_MAX < UPLOAD_BYTES_MAX

@@ -18,7 +18,11 @@ from kelpie.agent.archival import Archival
 from kelpie.agent.archival_tools import archival_box
 from kelpie.agent.by_hand import ToolsByHand
 from kelpie.agent.door import AgentDoor
+from kelpie.agent.file_actor import FileKind, FileRooms
+from kelpie.agent.file_desk import FileDesk
+from kelpie.agent.file_tools import FILE_TOOLS, file_box
 from kelpie.agent.kind import AgentKind
+from kelpie.agent.kinds import Kinds
 from kelpie.agent.memory_tools import MEMORY_TOOLS, memory_server
 from kelpie.agent.own_tools import OwnTools
 from kelpie.agent.performer import Performer
@@ -37,6 +41,7 @@ from kelpie.llm.stored_providers import StoredProviders
 from kelpie.llm.transport import open_transport
 from kelpie.memory.archive import Archives
 from kelpie.memory.blocks import Blocks
+from kelpie.memory.folders import Folders
 from kelpie.memory.indexes import Indexes
 from kelpie.memory.passages import Passages
 from kelpie.sandbox.closed import ClosedSandbox
@@ -111,9 +116,16 @@ def build_node(
     outbox = Outbox(records)
     hub = McpHub(load_mcp)
     servers = McpServers(records, world, vault, hub, policy)
-    archives = Archives(records, world, Passages(records, world, Indexes()), embeddings)
+    passages = Passages(records, world, Indexes())
+    archives = Archives(records, world, passages, embeddings)
     archival = Archival(records, archives, embeddings)
-    boxes: tuple[Toolbox, ...] = (archival_box(archival), *toolboxes)  # tools/toolbox.py says how
+    folders = Folders(records, world)
+    files = FileDesk(records, world, folders, FILE_TOOLS)
+    boxes: tuple[Toolbox, ...] = (
+        archival_box(archival),
+        file_box(files, records, passages, embeddings, sandbox),
+        *toolboxes,
+    )  # tools/toolbox.py says how
     catalog = ToolCatalog(boxes, MEMORY_TOOLS, stored_tools(records, world.entropy), {"mcp": servers})
     blocks = Blocks(records, world)
     sandboxes = Sandboxes(records, world, vault)
@@ -123,8 +135,11 @@ def build_node(
 
     own_tools = OwnTools(records, vault, blocks, sandbox, sandboxes, show, GROUND)
     catalog.add_runner("custom", own_tools)
-    performer = Performer(world, records, outbox, models, catalog, memory_server())
-    host = Host(world, records, AgentKind(performer), node_id)
+    performer = Performer(world, records, outbox, models, catalog, memory_server(), files)
+    file_rooms = FileRooms(
+        world=world, records=records, folders=folders, passages=passages, embedder=embeddings, sandbox=sandbox
+    )
+    host = Host(world, records, Kinds({"file": FileKind(file_rooms)}, AgentKind(performer)), node_id)
     house = furnish(
         world=world,
         records=records,
@@ -141,6 +156,9 @@ def build_node(
         embeddings=embeddings,
         archives=archives,
         archival=archival,
+        passages=passages,
+        folders=folders,
+        files=files,
         door=AgentDoor(world, records, Router(host), outbox),
         performer=performer,
     )

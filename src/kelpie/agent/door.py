@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from kelpie.actor.call import ActorAddress, Call, Lane
 from kelpie.actor.outbox import Numbered, Outbox, Stalled, StoredEvent, Subscription
+from kelpie.actor.recovery import Resume
 from kelpie.actor.router import Router
 from kelpie.agent import inbox
 from kelpie.agent.calls import Accepted, Cancel, CancelledRuns, Delete, Recompile, Recompiled, Reset, Send, SetWindow
@@ -21,9 +22,9 @@ from kelpie.agent.events import DeltaEvent, FinishedEvent, MessageEvent, Numbere
 from kelpie.agent.journal import EventBody, Finished, MessageRef, Pieces, finished_event
 from kelpie.agent.state import AGENT_RUNS, CONVERSATION_RUNS, RUNS, STATES, InputMessage, Run, RunOptions
 from kelpie.agent.thread import Thread, thread_not_found
-from kelpie.errors import CallTimedOut, NotFound, RunStalled, Unavailable
+from kelpie.errors import CallTimedOut, NotFound, OutcomeUnknown, RunStalled, Unavailable
 from kelpie.ids import AgentId, AnyThreadId, MessageId, RunId, new_run_id
-from kelpie.limits import EVENTS_PAGE_ROWS, FOLLOW_FAILURES_MAX, FOLLOW_POLL_MS, REQUEST_DEADLINE_MS
+from kelpie.limits import EVENTS_PAGE_ROWS, FOLLOW_FAILURES_MAX, FOLLOW_POLL_MS, NUDGE_MS, REQUEST_DEADLINE_MS
 from kelpie.memory.history import History
 from kelpie.storage.records import Records
 from kelpie.world import World
@@ -199,6 +200,15 @@ class AgentDoor:
             index = await self._records.scan(*below, limit=RUNS_SEARCHED_MAX, reverse=True)
         found = await self._records.get_all([RUNS.at(each.value.id) for each in index])
         return [each.value for each in found if each is not None and each.value.thread_id == thread.id]
+
+    async def nudge(self, address: str) -> None:
+        """Have an actor look whether it has work now rather than at the next sweep, which finds it in any case."""
+        now_ms = int(asyncio.get_running_loop().time() * 1000)
+        call = Call(target=ActorAddress(address), lane="control", body=Resume(), deadline_ms=now_ms + NUDGE_MS)
+        try:
+            await self._router.call(call)
+        except (Unavailable, OutcomeUnknown, NotFound):
+            pass
 
     async def _call(self, thread_id: AnyThreadId, lane: Lane, body: msgspec.Struct) -> msgspec.Struct:
         now_ms = int(asyncio.get_running_loop().time() * 1000)

@@ -17,6 +17,9 @@ from kelpie.limits import (
     BLOCKS_PER_AGENT_MAX,
     CONTEXT_WINDOW_TOKENS_MAX,
     CONTEXT_WINDOW_TOKENS_MIN,
+    FILE_VIEW_CHARS_MAX,
+    FILES_OPEN_MAX,
+    FOLDERS_PER_AGENT_MAX,
     MESSAGE_BYTES_MAX,
     MESSAGES_PER_CALL_MAX,
     METADATA_BYTES_MAX,
@@ -78,6 +81,8 @@ class NewAgent(Struct, frozen=True, kw_only=True):
     metadata: Raw = NO_JSON
     timezone: str = "UTC"
     hidden: bool | None = None
+    files_open_max: int | None = None
+    file_view_chars: int | None = None
     forget_between_turns: bool = False
     secrets: tuple[Secret, ...] = ()
     wire: Raw = NO_JSON
@@ -116,6 +121,8 @@ class AgentChanges(Struct, frozen=True, kw_only=True):
     metadata: Raw | UnsetType = UNSET
     timezone: str | UnsetType = UNSET
     hidden: bool | None | UnsetType = UNSET
+    files_open_max: int | UnsetType = UNSET
+    file_view_chars: int | UnsetType = UNSET
     forget_between_turns: bool | UnsetType = UNSET
     secrets: tuple[Secret, ...] | UnsetType = UNSET
     wire: Raw | UnsetType = UNSET
@@ -149,6 +156,7 @@ def check_settings(settings: AgentSettings) -> None:
     check_timezone(settings.timezone)
     check_window(settings.context_window_tokens)
     _check_compaction(settings.compaction)
+    _check_files(settings)
 
 
 def check_tags(tags: tuple[str, ...]) -> None:
@@ -208,6 +216,17 @@ def _check_compaction(compaction: Compaction) -> None:
     _check_size("compaction_settings.prompt", len(compaction.prompt or ""), "SUMMARY_CHARS_MAX", SUMMARY_CHARS_MAX)
     wire = bytes(compaction.wire)
     _check_size("compaction_settings", len(wire), "METADATA_BYTES_MAX", METADATA_BYTES_MAX * 4, "bytes")
+
+
+def _check_files(settings: AgentSettings) -> None:
+    _check_size("folders", len(settings.folders), "FOLDERS_PER_AGENT_MAX", FOLDERS_PER_AGENT_MAX, "folders")
+    for field, given, limit, maximum in (
+        ("max_files_open", settings.files_open_max, "FILES_OPEN_MAX", FILES_OPEN_MAX),
+        ("per_file_view_window_char_limit", settings.file_view_chars, "FILE_VIEW_CHARS_MAX", FILE_VIEW_CHARS_MAX),
+    ):
+        if given is not None and given < 1:
+            raise InvalidInput(f"{field}: {given} is under the least of 1", field=field)
+        _check_size(field, given or 0, limit, maximum, "")
 
 
 def _check_size(field: str, size: int, limit: str, maximum: int, unit: str = "characters") -> None:

@@ -15,6 +15,7 @@ from msgspec import Struct
 from kelpie.actor.outbox import Outbox
 from kelpie.agent.effects import CompactionFailed, Replied, ReplyFailed, Told, WindowFull
 from kelpie.agent.events import DeltaEvent
+from kelpie.agent.file_desk import FileDesk
 from kelpie.agent.journal import error_of
 from kelpie.agent.memory_tools import MemoryDesk, MemoryEdit, MemorySession, put_edits, use_memory_tool
 from kelpie.agent.pieces import PieceBuffer
@@ -119,6 +120,7 @@ class Performer:
         models: Models,
         catalog: ToolCatalog,
         memory_server: McpServer[MemorySession],
+        files: FileDesk,
     ) -> None:
         self.world = world
         self.records = records
@@ -127,6 +129,7 @@ class Performer:
         self._models = models
         self._catalog = catalog
         self._memory_server = memory_server
+        self._files = files
 
     # -- the model --------------------------------------------------------------------------------------
 
@@ -164,9 +167,7 @@ class Performer:
     async def compile(self, thread: Thread) -> str:
         """The system prompt as the model would be given it now. Raises NotFound, LimitExceeded."""
         settings = await self._settings(thread)
-        system = compile_system(settings.system, [found.value for found in await self._blocks(settings)])
-        _check_system(system)
-        return system
+        return await self._system(settings, await self._blocks(settings))
 
     async def compact(self, thread: Thread, turn: Turn, window: Sequence[StoredMessage]) -> Summary | Asked:
         """Summarise what is oldest in the window. Each further attempt within a step keeps half as much."""
@@ -237,8 +238,7 @@ class Performer:
             ToolDefinition(name=tool.name, description=tool.description, parameters=tool.parameters)
             for tool in (await self._tools_of(settings)).values()
         )
-        system = compile_system(settings.system, [found.value for found in blocks])
-        _check_system(system)
+        system = await self._system(settings, blocks)
         assert settings.id == thread.agent_id
         assert len({tool.name for tool in tools}) == len(tools)
         context_tokens = min(settings.context_window_tokens, info.context_tokens)
@@ -251,6 +251,13 @@ class Performer:
             budget=prompt_budget_tokens(context_tokens, settings.sampling.output_tokens_max),
             context_tokens=context_tokens,
         )
+
+    async def _system(self, settings: AgentSettings, blocks: Sequence[Found[Block]]) -> str:
+        """The system prompt. Raises LimitExceeded."""
+        files = await self._files.prompt(settings) if settings.folders else ""
+        system = compile_system(settings.system, [found.value for found in blocks], files)
+        _check_system(system)
+        return system
 
     def _is_full(self, prompt: _Prompt, window: Sequence[StoredMessage], counted: Counted | None) -> bool:
         """Whether the window is over its budget and a summary would make it smaller; else the provider decides."""

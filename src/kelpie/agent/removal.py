@@ -12,6 +12,7 @@ from kelpie.actor.recovery import begin_work, end_work
 from kelpie.actor.tenure import Tenure
 from kelpie.agent import inbox, steps
 from kelpie.agent.conversations import open_conversations
+from kelpie.agent.file_desk import forget_agent
 from kelpie.agent.journal import Draft
 from kelpie.agent.origin import ORIGINS
 from kelpie.agent.state import (
@@ -134,6 +135,7 @@ async def _hide_agent(records: Records, batch: Batch, thread: Thread) -> None:
         return
     batch.check(settings)
     await release(records, batch, thread.agent_id)
+    forget_agent(records, batch, settings.value)
     batch.delete(AGENTS.at(thread.agent_id))
     batch.delete(AGENTS_BY_TIME.at(settings.value.created_at_us, thread.agent_id))
     batch.delete_below(ORIGINS, thread.agent_id)

@@ -283,6 +283,8 @@ class Roster:
             metadata=new.metadata,
             timezone=new.timezone,
             hidden=new.hidden,
+            files_open_max=new.files_open_max,
+            file_view_chars=new.file_view_chars,
             forget_between_turns=new.forget_between_turns,
             secrets=new.secrets,
             wire=new.wire,

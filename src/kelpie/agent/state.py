@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 
 from kelpie.agent.secrets import Secret
 from kelpie.agent.thread import Thread
-from kelpie.ids import AgentId, BlockId, ConversationId, MessageId, RunId, StepId, ThreadId, ToolId
+from kelpie.ids import AgentId, BlockId, ConversationId, FolderId, MessageId, RunId, StepId, ThreadId, ToolId
 from kelpie.limits import COMPACTION_KEEP_PERCENT, CONTEXT_WINDOW_TOKENS_DEFAULT, TURN_STEPS_DEFAULT
 from kelpie.llm.messages import Part, Sampling, ToolCallPart, ToolReturnPart, Usage
 from kelpie.storage.collection import Listed
@@ -55,6 +55,9 @@ class AgentSettings(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     compaction: Compaction = Compaction()
     blocks: tuple[BlockRef, ...] = ()
     tools: tuple[ToolId, ...] = ()
+    folders: tuple[FolderId, ...] = ()
+    files_open_max: int | None = None
+    file_view_chars: int | None = None
     tags: tuple[str, ...] = ()
     description: str | None = None
     metadata: Raw = NO_JSON

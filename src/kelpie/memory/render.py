@@ -17,21 +17,23 @@ BLOCKS_INTRODUCTION = (
 )
 NO_BLOCK_TEXT = "You have no memory blocks."
 EMPTY_BLOCK_TEXT = "(empty)"
-_MARK = re.compile(r"<(?=\\*/?(?:block|purpose)\b)", re.IGNORECASE)
+_MARK = re.compile(r"<(?=\\*/?(?:block|purpose|folders?|file|instructions)\b)", re.IGNORECASE)
 _ATTRIBUTE_ESCAPES = str.maketrans({"&": "&amp;", '"': "&quot;", "<": "&lt;", ">": "&gt;", "\n": " ", "\r": " "})
 
 
-def compile_system(system: str, blocks: Sequence[Block]) -> str:
-    """The instructions and the rendered blocks, in the order given."""
+def compile_system(system: str, blocks: Sequence[Block], files: str = "") -> str:
+    """The instructions and the rendered blocks, in the order given, then what there is to say of files."""
     shown = "\n\n".join(render_block(block) for block in blocks) or NO_BLOCK_TEXT
     head = f"{system.rstrip()}\n\n" if system.strip() else ""
-    return f"{head}{BLOCKS_TITLE}\n{BLOCKS_INTRODUCTION}\n\n{shown}"
+    tail = f"\n\n{files}" if files else ""
+    return f"{head}{BLOCKS_TITLE}\n{BLOCKS_INTRODUCTION}\n\n{shown}{tail}"
 
 
 def render_block(block: Block) -> str:
     """One block: its attributes, its description, its value."""
     lines = [
-        f'<block label="{_attribute(block.label)}" chars="{len(block.value)}/{block.limit_chars}"{_rights(block)}>'
+        f'<block label="{escape_attribute(block.label)}"'
+        f' chars="{len(block.value)}/{block.limit_chars}"{_rights(block)}>'
     ]
     if block.description:
         lines.append(f"<purpose>{escape_marks(block.description)}</purpose>")
@@ -52,5 +54,6 @@ def _rights(block: Block) -> str:
     return ' read_only="true"' if block.read_only else ""
 
 
-def _attribute(text: str) -> str:
+def escape_attribute(text: str) -> str:
+    """`text` as the value of an attribute, on one line."""
     return text.translate(_ATTRIBUTE_ESCAPES)

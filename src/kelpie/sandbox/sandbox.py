@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from kelpie.limits import SANDBOX_DEADLINE_MS
 
-Program = Literal["call_python", "run_python", "derive_schema", "run_node"]
+Program = Literal["call_python", "run_python", "derive_schema", "run_node", "parse_document", "grep_texts"]
 
 
 class Job(Struct, frozen=True, kw_only=True):

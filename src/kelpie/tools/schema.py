@@ -263,7 +263,9 @@ def tool_schema(function: Callable[..., object]) -> tuple[str, Raw]:
 
 
 def type_schema(hint: object) -> Schema:
-    """The schema of a type: str, int, float, bool, Literal of strings, list of these, or one of them with None."""
+    """The schema of a type: str, int, float, bool, Literal of strings, a Struct, list of these, or one with None."""
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return _struct_schema(hint)
     if hint in _SCALARS:
         return {"type": _SCALARS[hint]}
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -274,6 +276,21 @@ def type_schema(hint: object) -> Schema:
     present = [argument for argument in arguments if argument is not types.NoneType]
     assert origin in (Union, types.UnionType) and len(present) == 1, f"no schema for {hint}"
     return type_schema(present[0])
+
+
+def _struct_schema(kind: type[msgspec.Struct]) -> Schema:
+    """An object; each field is `Annotated` with what the model is told of it."""
+    properties: Schema = {}
+    required: list[str] = []
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        inner, meta = typing.get_args(hint)
+        assert isinstance(meta, msgspec.Meta) and meta.description, f"{kind.__name__}.{name} is described"
+        properties[name] = {**type_schema(inner), "description": meta.description}
+    for field in msgspec.structs.fields(kind):
+        if field.required:
+            required.append(field.name)
+    assert properties, kind
+    return {"type": "object", "properties": properties, "required": required}
 
 
 def _read_docstring(docstring: str) -> tuple[str, dict[str, str]]:

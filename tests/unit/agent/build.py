@@ -12,6 +12,7 @@ from kelpie.actor.router import Router
 from kelpie.agent.door import AgentDoor
 from kelpie.agent.drafts import NewAgent, NewBlock
 from kelpie.agent.events import FinishedEvent, MessageEvent
+from kelpie.agent.file_desk import FileDesk
 from kelpie.agent.kind import AgentKind
 from kelpie.agent.memory_tools import MEMORY_TOOLS, memory_server
 from kelpie.agent.performer import Performer
@@ -23,6 +24,7 @@ from kelpie.llm.messages import ModelReply, ModelRequest, TextDelta, TextPart, T
 from kelpie.llm.model import ModelInfo, OnDelta
 from kelpie.llm.rehearsed import REHEARSED_INFO, rehearse
 from kelpie.memory.blocks import BLOCKS, Blocks
+from kelpie.memory.folders import Folders
 from kelpie.memory.history import History, StoredMessage
 from kelpie.storage.records import Records
 from kelpie.tools.toolbox import ToolCatalog, stored_tools
@@ -88,7 +90,8 @@ class Node:
         catalog = ToolCatalog([outside.tools], MEMORY_TOOLS, stored_tools(records, world.entropy), {})
         self.outside = outside
         self.outbox = Outbox(records)
-        performer = Performer(world, records, self.outbox, outside.models, catalog, memory_server())
+        files = FileDesk(records, world, Folders(records, world), ())
+        performer = Performer(world, records, self.outbox, outside.models, catalog, memory_server(), files)
         self.host = Host(world, records, AgentKind(performer), node)
         self.door = AgentDoor(world, records, Router(self.host), self.outbox)
         self.roster = Roster(records, Blocks(records, world), catalog, outside.models, world)

@@ -18,7 +18,7 @@ from kelpie.api.letta.house import House
 from kelpie.api.letta.message_requests import MessageIn, read_message
 from kelpie.api.letta.models import Effort, EmbeddingConfigIn, read_embedding_config
 from kelpie.errors import InvalidInput
-from kelpie.ids import UUID_PATTERN, BlockId, ToolId
+from kelpie.ids import UUID_PATTERN, BlockId, FolderId, ToolId
 from kelpie.limits import COMPACTION_KEEP_PERCENT
 from kelpie.llm.messages import Sampling
 
@@ -26,6 +26,7 @@ T = TypeVar("T")
 Tokens = Annotated[int, Meta(ge=1, le=100_000_000)]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 BlockIdIn = Annotated[str, Meta(pattern=f"^block-{UUID_PATTERN}$")]
+FolderIdIn = Annotated[str, Meta(pattern=f"^source-{UUID_PATTERN}$")]
 ToolIdIn = Annotated[str, Meta(pattern=f"^tool-{UUID_PATTERN}$")]
 AgentKind = Literal[
     "memgpt_agent",
@@ -134,8 +135,8 @@ class AgentFieldsIn(Struct, frozen=True, kw_only=True):
     template_id: str | None = None
     base_template_id: str | None = None
     identity_ids: list[str] | None = None
-    source_ids: list[str] | None = None
-    folder_ids: list[str] | None = None
+    source_ids: list[FolderIdIn] | None = None
+    folder_ids: list[FolderIdIn] | None = None
     secrets: dict[str, str] | None = None
     tool_exec_environment_variables: dict[str, str] | None = None
 
@@ -191,6 +192,8 @@ def read_new_agent(wire: CreateAgentIn, name: str) -> NewAgent:
         metadata=NO_JSON if wire.metadata is None else Raw(msgspec.json.encode(wire.metadata)),
         timezone=wire.timezone or "UTC",
         hidden=wire.hidden,
+        files_open_max=wire.max_files_open,
+        file_view_chars=wire.per_file_view_window_char_limit,
         forget_between_turns=bool(wire.message_buffer_autoclear),
         wire=_kept(wire, KeptFields()),
     )
@@ -218,6 +221,8 @@ def read_agent_changes(wire: UpdateAgentIn, now: AgentSettings) -> AgentChanges:
         metadata=UNSET if wire.metadata is None else Raw(msgspec.json.encode(wire.metadata)),
         timezone=_given(wire.timezone),
         hidden=_given(wire.hidden),
+        files_open_max=_given(wire.max_files_open),
+        file_view_chars=_given(wire.per_file_view_window_char_limit),
         forget_between_turns=_given(wire.message_buffer_autoclear),
         wire=UNSET if kept == now.wire else kept,
     )
@@ -227,6 +232,13 @@ def read_secrets(house: House, wire: AgentFieldsIn) -> tuple[Secret, ...] | None
     """The secrets that are given, sealed; both fields name the same. None: none are given."""
     given = wire.tool_exec_environment_variables if wire.secrets is None else wire.secrets
     return None if given is None else seal_secrets(house.vault, house.world.entropy, given)
+
+
+def read_folders(wire: AgentFieldsIn) -> list[FolderId] | None:
+    """The folders that the agent is to have, under either name of them; None: nothing is said."""
+    if wire.source_ids is None and wire.folder_ids is None:
+        return None
+    return [FolderId(one) for one in dict.fromkeys([*(wire.source_ids or ()), *(wire.folder_ids or ())])]
 
 
 def read_sampling(wire: AgentFieldsIn, now: Sampling) -> Sampling:
@@ -305,8 +317,6 @@ def _refuse_unsupported(wire: AgentFieldsIn) -> None:
         {
             "tool_rules": [rule for rule in wire.tool_rules or () if rule.get("type") not in harmless],
             "identity_ids": wire.identity_ids,
-            "source_ids": wire.source_ids,
-            "folder_ids": wire.folder_ids,
             "enable_sleeptime": wire.enable_sleeptime,
         }
     )

@@ -13,6 +13,7 @@ from kelpie.agent.roster import AgentView
 from kelpie.agent.secrets import open_secrets
 from kelpie.agent.state import NO_JSON, AgentSettings
 from kelpie.api.letta.block_shapes import BlockOut, show_block
+from kelpie.api.letta.folder_shapes import FileBlockOut, FolderOut, show_file_block, show_known_folder
 from kelpie.api.letta.house import House
 from kelpie.api.letta.models import (
     MODEL_SETTINGS_SHAPES,
@@ -26,15 +27,13 @@ from kelpie.api.letta.models import (
 from kelpie.api.letta.tools import ToolOut, show_tool
 from kelpie.api.letta.values import ORGANIZATION_ID, USER_ID, micros_date, optional_date
 from kelpie.api.route import one_of
-from kelpie.limits import TOOL_RETURN_CHARS_DEFAULT
+from kelpie.limits import FILE_VIEW_CHARS_DEFAULT, FILES_OPEN_DEFAULT, TOOL_RETURN_CHARS_DEFAULT
 from kelpie.memory.compaction import SUMMARY_SYSTEM
 
-MAX_FILES_OPEN = 10
-FILE_VIEW_CHARS = 25_000
 JSON_OBJECT = Meta(extra_json_schema={"type": ["object", "null"]})  # what is stored as JSON goes out as it is
-ALL_PARTS = frozenset({"agent.blocks", "agent.tools", "agent.tags", "agent.secrets"})
+ALL_PARTS = frozenset({"agent.blocks", "agent.tools", "agent.tags", "agent.secrets", "agent.sources"})
 AGENT_SHAPES = (*MODEL_SETTINGS_SHAPES, EmbeddingConfigOut)
-_OLD_PARTS = {"memory": "agent.blocks", "tools": "agent.tools", "tags": "agent.tags"}
+_OLD_PARTS = {"memory": "agent.blocks", "tools": "agent.tools", "tags": "agent.tags", "sources": "agent.sources"}
 
 
 class MemoryOut(Struct, frozen=True, kw_only=True):
@@ -43,7 +42,7 @@ class MemoryOut(Struct, frozen=True, kw_only=True):
     agent_type: str
     git_enabled: bool = False
     blocks: list[BlockOut]
-    file_blocks: list[BlockOut] = []
+    file_blocks: list[FileBlockOut] = []
     prompt_template: str = ""
 
 
@@ -100,7 +99,7 @@ class AgentOut(Struct, frozen=True, kw_only=True):
     memory: MemoryOut
     blocks: list[BlockOut]
     tools: list[ToolOut]
-    sources: list[dict[str, Any]] = []
+    sources: list[FolderOut]
     tags: tuple[str, ...]
     tool_exec_environment_variables: list[SecretOut] = []
     secrets: list[SecretOut] = []
@@ -120,8 +119,8 @@ class AgentOut(Struct, frozen=True, kw_only=True):
     last_run_duration_ms: int | None
     last_stop_reason: str | None
     timezone: str | None
-    max_files_open: int | None = MAX_FILES_OPEN
-    per_file_view_window_char_limit: int | None = FILE_VIEW_CHARS
+    max_files_open: int | None
+    per_file_view_window_char_limit: int | None
     hidden: bool | None
 
 
@@ -132,8 +131,6 @@ class KeptFields(Struct, frozen=True, kw_only=True, omit_defaults=True):
     template_id: str | None = None
     base_template_id: str | None = None
     enable_sleeptime: bool | None = None
-    max_files_open: int | None = MAX_FILES_OPEN
-    per_file_view_window_char_limit: int | None = FILE_VIEW_CHARS
 
 
 _KEPT = msgspec.json.Decoder(KeptFields)
@@ -161,6 +158,7 @@ async def show_agent(house: House, view: AgentView, parts: frozenset[str] = ALL_
     blocks = [show_block(block) for block in view.blocks] if "agent.blocks" in parts else []
     tools = [show_tool(tool) for tool in await house.tools.present(settings.tools)] if "agent.tools" in parts else []
     secrets = show_secrets(house, settings) if "agent.secrets" in parts else []
+    file_blocks = await _file_blocks(house, settings, parts)
     return AgentOut(
         tool_exec_environment_variables=secrets,
         secrets=secrets,
@@ -179,9 +177,10 @@ async def show_agent(house: House, view: AgentView, parts: frozenset[str] = ALL_
         compaction_settings=_compaction(settings),
         description=settings.description,
         metadata=settings.metadata,
-        memory=MemoryOut(agent_type=settings.kind, blocks=blocks),
+        memory=MemoryOut(agent_type=settings.kind, blocks=blocks, file_blocks=file_blocks),
         blocks=blocks,
         tools=tools,
+        sources=await _sources(house, settings, parts),
         tags=settings.tags if "agent.tags" in parts else (),
         project_id=kept.project_id,
         template_id=kept.template_id,
@@ -192,8 +191,8 @@ async def show_agent(house: House, view: AgentView, parts: frozenset[str] = ALL_
         last_run_duration_ms=state.last_run_ms,
         last_stop_reason=state.last_stop_reason,
         timezone=settings.timezone,
-        max_files_open=kept.max_files_open,
-        per_file_view_window_char_limit=kept.per_file_view_window_char_limit,
+        max_files_open=settings.files_open_max or FILES_OPEN_DEFAULT,
+        per_file_view_window_char_limit=settings.file_view_chars or FILE_VIEW_CHARS_DEFAULT,
         hidden=settings.hidden,
     )
 
@@ -212,6 +211,20 @@ def show_secrets(house: House, settings: AgentSettings) -> list[SecretOut]:
         )
         for secret in settings.secrets
     ]
+
+
+async def _sources(house: House, settings: AgentSettings, parts: frozenset[str]) -> list[FolderOut]:
+    """The agent's folders."""
+    if not settings.folders or "agent.sources" not in parts:
+        return []
+    return [await show_known_folder(house, folder) for folder in await house.files.folders_of(settings)]
+
+
+async def _file_blocks(house: House, settings: AgentSettings, parts: frozenset[str]) -> list[FileBlockOut]:
+    """The agent's open files, as the model sees them."""
+    if not settings.folders or "agent.blocks" not in parts:
+        return []
+    return [show_file_block(one) for one in await house.files.open_files(settings)]
 
 
 def _compaction(settings: AgentSettings) -> CompactionOut:

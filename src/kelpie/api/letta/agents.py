@@ -7,10 +7,12 @@ from msgspec import Struct
 
 from kelpie.agent.listing import AgentFilter
 from kelpie.agent.state import StopReason
+from kelpie.agent.thread import Thread
 from kelpie.api.letta.agent_requests import (
     CreateAgentIn,
     UpdateAgentIn,
     read_agent_changes,
+    read_folders,
     read_new_agent,
     read_secrets,
 )
@@ -20,7 +22,6 @@ from kelpie.api.letta.paging import Order, PageLimit, read_page
 from kelpie.api.letta.tools import ToolOut, page_of_tools
 from kelpie.api.route import Ask, Route
 from kelpie.ids import AgentId, ToolId, new_uuid
-from kelpie.memory.render import compile_system
 
 LIMIT_DEFAULT = 50
 TOOLS_LIMIT_DEFAULT = 10
@@ -107,8 +108,15 @@ async def count_agents(house: House, ask: Ask[CountAgents, None]) -> int:
 async def create_agent(house: House, ask: Ask[None, CreateAgentIn]) -> AgentOut:
     """A new agent."""
     name = f"agent-{new_uuid(house.world.entropy)[:8]}"
+    folders = read_folders(ask.body) or []
+    for folder_id in folders:
+        await house.folders.all.get(folder_id)  # before there is an agent
     new = msgspec.structs.replace(read_new_agent(ask.body, name), secrets=read_secrets(house, ask.body) or ())
-    return await show_agent(house, await house.roster.create(new))
+    view = await house.roster.create(new)
+    if folders:
+        await house.files.set_folders(view.settings.id, folders)
+        view = await house.roster.get(view.settings.id)
+    return await show_agent(house, view)
 
 
 async def retrieve_agent(house: House, ask: Ask[AgentParts, None]) -> AgentOut:
@@ -122,6 +130,9 @@ async def modify_agent(house: House, ask: Ask[None, UpdateAgentIn]) -> AgentOut:
     """Edit an agent."""
     agent_id = AgentId(ask.path["agent_id"])
     changes = read_agent_changes(ask.body, await house.roster.get_settings(agent_id))
+    folders = read_folders(ask.body)
+    if folders is not None:
+        await house.files.set_folders(agent_id, folders)
     secrets = read_secrets(house, ask.body)
     if secrets is not None:
         changes = msgspec.structs.replace(changes, secrets=secrets)
@@ -146,8 +157,7 @@ async def reset_messages(house: House, ask: Ask[None, ResetIn | None]) -> AgentO
 
 async def recompile_agent(house: House, ask: Ask[None, None]) -> str:
     """The system prompt as the model is given it now; it is made anew at every step, so nothing has to be stored."""
-    view = await house.roster.get(AgentId(ask.path["agent_id"]))
-    return compile_system(view.settings.system, view.blocks)
+    return await house.performer.compile(Thread(agent_id=AgentId(ask.path["agent_id"])))
 
 
 async def list_tools_for_agent(house: House, ask: Ask[PageOfTools, None]) -> list[ToolOut]:

@@ -8,6 +8,7 @@ from kelpie.agent.archival import Archival
 from kelpie.agent.by_hand import ToolsByHand
 from kelpie.agent.conversations import Conversations
 from kelpie.agent.door import AgentDoor
+from kelpie.agent.file_desk import FileDesk
 from kelpie.agent.listing import Listing
 from kelpie.agent.own_tools import OwnTools
 from kelpie.agent.past import Past
@@ -20,7 +21,9 @@ from kelpie.llm.model import Models
 from kelpie.llm.stored_providers import StoredProviders
 from kelpie.memory.archive import Archives
 from kelpie.memory.blocks import Blocks
+from kelpie.memory.folders import Folders
 from kelpie.memory.history import History
+from kelpie.memory.passages import Passages
 from kelpie.sandbox.sandbox import Sandbox
 from kelpie.storage.records import Records
 from kelpie.tools.mcp_servers import McpServers
@@ -50,6 +53,9 @@ class House(Struct, frozen=True, kw_only=True):
     embeddings: Embeddings
     archives: Archives
     archival: Archival
+    passages: Passages
+    folders: Folders
+    files: FileDesk
     memo: ModelMemo
     providers: StoredProviders
     line: ProviderLine
@@ -75,6 +81,9 @@ def furnish(
     embeddings: Embeddings,
     archives: Archives,
     archival: Archival,
+    passages: Passages,
+    folders: Folders,
+    files: FileDesk,
     door: AgentDoor,
     performer: Performer,
 ) -> House:
@@ -98,6 +107,9 @@ def furnish(
         embeddings=embeddings,
         archives=archives,
         archival=archival,
+        passages=passages,
+        folders=folders,
+        files=files,
         memo=ModelMemo(models),
         providers=StoredProviders(records, vault, world),
         line=line,

@@ -3,11 +3,13 @@
 from kelpie.api import docs
 from kelpie.api.letta import (
     agent_files,
+    agent_folders,
     agents,
     archives,
     blocks,
     conversations,
     core_memory,
+    folders,
     health,
     hosted,
     left_out,
@@ -51,6 +53,8 @@ ROUTES: tuple[Route, ...] = (
     *passages.ROUTES,
     *providers.ROUTES,
     *hosted.ROUTES,
+    *folders.ROUTES,
+    *agent_folders.ROUTES,
     *left_out.ROUTES,
 )
 ALIASES = {"latest": "v1"}
