@@ -236,6 +236,7 @@ MCP_STDERR_CHARS_KEPT = 2_000
 # -- identities, groups, schedules -------------------------------------------------------------------------
 
 # -- runs, steps, providers --------------------------------------------------------------------------------
+ACCOUNT_NAME_CHARS_MAX = 256
 PROVIDERS_MAX = 256  # stored by clients; a list of models asks all of them
 PROVIDER_NAME_CHARS_MAX = 128
 STEP_TAGS_MAX = 64

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from kelpie.api import errors
+from kelpie.api.passing import PassedOn, relay
 from kelpie.api.route import BoundRoute, RouteTable
 from kelpie.api.sse import EventStream, Receive, Send, pump
 from kelpie.errors import Broken, Busy, CallTimedOut, Draining, KelpieError
@@ -120,6 +121,11 @@ class App:
                     await pump(answer, receive, send)
                 except Exception:
                     LOG.exception("request %s: the stream of %s broke off", request_id.decode(), scope["path"])
+            case PassedOn():
+                try:
+                    await relay(answer, id_header, receive, send)
+                except Exception:
+                    LOG.exception("request %s: what was passed on to %s broke off", request_id.decode(), scope["path"])
             case KelpieError():
                 extra = errors.headers_of(answer)
                 if isinstance(answer, errors.MethodNotAllowed):
@@ -133,7 +139,7 @@ class App:
 
     async def _answer(
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
-    ) -> Json | Page | EventStream:
+    ) -> Json | Page | EventStream | PassedOn:
         if self._open > REQUESTS_OPEN_MAX:
             raise Busy(
                 f"more than {REQUESTS_OPEN_MAX} requests are open",
@@ -148,7 +154,7 @@ class App:
         ask = bound.read(values, scope["query_string"], body, headers)
         return await self._handled(bound, ask)
 
-    async def _handled(self, bound: BoundRoute, ask: Any) -> Json | Page | EventStream:
+    async def _handled(self, bound: BoundRoute, ask: Any) -> Json | Page | EventStream | PassedOn:
         """The handler's answer, within the deadline; what is no stream or page becomes JSON."""
         try:
             async with asyncio.timeout(REQUEST_DEADLINE_MS / 1000):
@@ -157,7 +163,7 @@ class App:
             raise CallTimedOut(
                 f"no answer within {REQUEST_DEADLINE_MS} ms; the work may go on", limit="REQUEST_DEADLINE_MS"
             ) from None
-        if isinstance(answer, EventStream | Page):
+        if isinstance(answer, EventStream | Page | PassedOn):
             return answer
         return Json(bound.route.status, b"" if bound.route.status == NO_CONTENT else _ENCODER.encode(answer))
 

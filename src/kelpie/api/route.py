@@ -76,6 +76,7 @@ class Route(Struct, frozen=True, kw_only=True):
     body: Any = None
     body_needed: bool = True
     form: bool = False  # the body is multipart/form-data, and `Ask.body` a `Form`
+    raw: bool = False  # `Ask.body` is the body as it came, and `Ask.query` the query
     body_bytes_max: int = REQUEST_BYTES_MAX
     status: int = 200  # of an answer that is neither page nor stream
     streams: Literal["never", "maybe", "always"] = "never"
@@ -97,11 +98,12 @@ class BoundRoute:
         self._lists = frozenset() if route.query is None else _list_fields(route.query)
         self._no_query = None if route.query is None else route.query()
         assert not (route.form and route.body is not None), "a form's fields are read by the handler"
+        assert not (route.raw and (route.query is not None or route.form)), "nothing of it is read here"
 
     @property
     def has_body(self) -> bool:
         """Whether a body is read at all."""
-        return self.route.form or self._decoder is not None
+        return self.route.form or self.route.raw or self._decoder is not None
 
     def read(self, values: Sequence[str], query: bytes, body: bytes, headers: Mapping[bytes, bytes]) -> Ask[Any, Any]:
         """The request decoded. Raises Malformed, RequestTooLarge."""
@@ -109,6 +111,8 @@ class BoundRoute:
         path = dict(zip(self.parameters, values, strict=True))
         for name, value in path.items():
             _check_id(name, value)
+        if self.route.raw:
+            return Ask(path, query, body, headers)
         return Ask(path, self._read_query(query), self._read_body(body, headers), headers)
 
     def _read_query(self, query: bytes) -> Struct | None:

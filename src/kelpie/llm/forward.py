@@ -18,6 +18,7 @@ Header = tuple[bytes, bytes]
 _ANSWER_HEADERS = frozenset({
     b"content-type", b"retry-after", b"request-id", b"x-request-id", b"anthropic-organization-id",
 })  # fmt: skip
+_CREDENTIALS = frozenset({b"authorization", b"x-api-key"})
 _ANSWER_PREFIXES = (b"anthropic-ratelimit-", b"x-ratelimit-")
 
 
@@ -49,6 +50,8 @@ class Forwarder:
         """The answer, once its head has come. Headers of ours win over the client's. Raises ModelUnavailable."""
         assert request.path.startswith("/")
         named = {name for name, _ in ours}
+        if named & _CREDENTIALS:
+            named |= _CREDENTIALS  # the client's were for us, and go nowhere else
         theirs = [(name, value) for name, value in request.headers if name not in named]
         endpoint = Endpoint(settings.name, settings.base_url, [*theirs, *ours])
         asked = endpoint.request(request.method, request.path, request.body, self._bounds.connect_ms)

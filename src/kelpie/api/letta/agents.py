@@ -181,11 +181,6 @@ async def detach_tool(house: House, ask: Ask[None, None]) -> AgentOut:
     return await show_agent(house, view)
 
 
-async def list_tags(house: House, ask: Ask[None, None]) -> list[str]:
-    """The tags of all agents."""
-    return await house.listing.tags()
-
-
 def _filter(query: ListAgents | CountAgents) -> AgentFilter:
     return AgentFilter(
         name=query.name,
@@ -331,14 +326,5 @@ ROUTES = (
         answer=AgentOut,
         shapes=AGENT_SHAPES,
         refusals=(404, 409),
-    ),
-    Route(
-        method="GET",
-        path="/v1/tags/",
-        name="list_tags",
-        summary="List the tags of all agents",
-        tag="tags",
-        handler=list_tags,
-        answer=list[str],
     ),
 )

@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from kelpie.access.accounts import Accounts, Organization, User
 from kelpie.access.vault import Vault
 from kelpie.actor.outbox import Outbox
 from kelpie.agent.archival import Archival
@@ -15,6 +16,7 @@ from kelpie.agent.past import Past
 from kelpie.agent.performer import Performer
 from kelpie.agent.roster import Roster
 from kelpie.api.letta.modelmemo import ModelMemo
+from kelpie.api.letta.values import ORGANIZATION_ID, USER_ID
 from kelpie.llm.embedding import Embeddings
 from kelpie.llm.line import ProviderLine
 from kelpie.llm.model import Models
@@ -59,6 +61,7 @@ class House(Struct, frozen=True, kw_only=True):
     memo: ModelMemo
     providers: StoredProviders
     line: ProviderLine
+    accounts: Accounts
     door: AgentDoor
     performer: Performer
     conversations: Conversations
@@ -113,7 +116,14 @@ def furnish(
         memo=ModelMemo(models),
         providers=StoredProviders(records, vault, world),
         line=line,
+        accounts=_accounts(records, world),
         door=door,
         performer=performer,
         conversations=Conversations(records, world),
     )
+
+
+def _accounts(records: Records, world: World) -> Accounts:
+    """Users and organisations, behind the two that every server of this kind has."""
+    user = User(id=USER_ID, name="default_user", organization_id=ORGANIZATION_ID, created_at_us=0, updated_at_us=0)
+    return Accounts(records, world, user, Organization(id=ORGANIZATION_ID, name="default_org", created_at_us=0))
