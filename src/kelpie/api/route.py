@@ -32,6 +32,7 @@ ID_KINDS = {
     "group_id": "group",
     "identity_id": "identity",
     "mcp_server_id": "mcp_server",
+    "job_id": "job",
     "message_id": "message",
     "passage_id": "passage",
     "provider_id": "provider",
