@@ -17,6 +17,7 @@ from kelpie.cli.client import Client
 from kelpie.cli.doctor import diagnose
 from kelpie.cli.exits import OK
 from kelpie.cli.rooms import enter
+from kelpie.cli.runs import show_run, show_runs
 from kelpie.cli.speech import plain
 from kelpie.config import read_config
 from kelpie.limits import PAGE_ROWS_MAX
@@ -107,6 +108,23 @@ def agents(
         counts = (str(len(each.blocks)), str(len(each.tools)))
         table.add_row(plain(each.name), each.id, each.model or "", each.last_used.replace("T", " "), *counts)
     Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False).print(table)
+
+
+@app.command()
+def runs(
+    which: Annotated[
+        str | None, typer.Argument(help="An agent's name or id: its runs. A run's id: all that happened in it.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=PAGE_ROWS_MAX, help="At most this many.")] = 20,
+    url: Url = None,
+) -> None:
+    """See what agents did: runs, and in each the steps, tool calls, tokens and times."""
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False)
+    with closing(connect(url)) as client:
+        if which is not None and which.startswith("run-"):
+            show_run(client, which, console)
+        else:
+            show_runs(client, which, limit, console)
 
 
 @app.command()

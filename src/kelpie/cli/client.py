@@ -6,7 +6,16 @@ from typing import TypeVar
 import httpx2
 import msgspec
 
-from kelpie.cli.wire import AgentAnswer, BlockAnswer, Event, HealthAnswer, ModelAnswer
+from kelpie.cli.wire import (
+    AgentAnswer,
+    BlockAnswer,
+    Event,
+    HealthAnswer,
+    ModelAnswer,
+    RunAnswer,
+    StepAnswer,
+    StepTimes,
+)
 from kelpie.errors import InvalidInput, KelpieError, ModelUnavailable, NotFound, Refused, ServerUnreachable
 from kelpie.limits import PAGE_ROWS_MAX, STREAM_PING_MS
 from kelpie.llm.sse_parse import SseParser
@@ -72,6 +81,28 @@ class Client:
     def list_blocks(self, agent_id: str) -> list[BlockAnswer]:
         """The agent's memory blocks."""
         return self._ask("GET", f"/v1/agents/{agent_id}/core-memory/blocks", list[BlockAnswer])
+
+    def list_runs(self, agent_id: str | None, *, limit: int) -> list[RunAnswer]:
+        """The newest runs, of one agent or of all, newest first."""
+        assert 0 < limit <= PAGE_ROWS_MAX
+        whose = {} if agent_id is None else {"agent_id": agent_id}
+        return self._ask("GET", f"/v1/runs/?{httpx2.QueryParams({'limit': limit, **whose})}", list[RunAnswer])
+
+    def get_run(self, run_id: str) -> RunAnswer:
+        """One run. Raises NotFound."""
+        return self._ask("GET", f"/v1/runs/{run_id}", RunAnswer)
+
+    def list_steps(self, run_id: str) -> list[StepAnswer]:
+        """The run's steps, first to last."""
+        return self._ask("GET", f"/v1/runs/{run_id}/steps?order=asc&limit={PAGE_ROWS_MAX}", list[StepAnswer])
+
+    def measure_step(self, step_id: str) -> StepTimes:
+        """What a step took. Raises NotFound while its model is being asked."""
+        return self._ask("GET", f"/v1/steps/{step_id}/metrics", StepTimes)
+
+    def list_step_messages(self, step_id: str) -> list[Event]:
+        """What was said in a step. Raises NotFound while its model is being asked."""
+        return self._ask("GET", f"/v1/steps/{step_id}/messages?limit={PAGE_ROWS_MAX}", list[Event])
 
     def send_message(self, agent_id: str, text: str) -> Iterator[Event]:
         """Send one message and follow its run, token by token."""

@@ -48,6 +48,48 @@ class HealthAnswer(Struct, frozen=True, kw_only=True):
     status: str = ""
 
 
+class RunAnswer(Struct, frozen=True, kw_only=True):
+    """A run."""
+
+    id: str
+    agent_id: str = ""
+    status: str = ""
+    stop_reason: str | None = None
+    created_at: str = ""
+    total_duration_ns: int | None = None
+    metadata: "RunNotes | None" = None
+
+
+class RunNotes(Struct, frozen=True, kw_only=True):
+    """What is told of a run beside."""
+
+    error: "RunFault | None" = None
+
+
+class RunFault(Struct, frozen=True, kw_only=True):
+    """Why a run failed."""
+
+    message: str = ""
+
+
+class StepAnswer(Struct, frozen=True, kw_only=True):
+    """A step."""
+
+    id: str
+    model_handle: str | None = None
+    status: str | None = None
+    stop_reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class StepTimes(Struct, frozen=True, kw_only=True):
+    """What a step took, in nanoseconds."""
+
+    llm_request_ns: int | None = None
+    tool_execution_ns: int | None = None
+
+
 class TextPiece(Struct, frozen=True, kw_only=True):
     """One part of a content that is a list."""
 
