@@ -21,7 +21,7 @@ RECORD_CHUNKS_MAX = RECORD_BYTES_MAX // VALUE_BYTES_MAX + 1
 
 COLLECTION_SCANNED_MAX = 100_000  # records that one filtered list or count looks at
 COLLECTION_READ_AT_ONCE = 64  # of possibly RECORD_BYTES_MAX each, though hardly any is
-LINKS_MAX = 1_000  # of one record on one side, where all of them are read at once
+LINKS_MAX = 10_000  # of one record on one side, where all of them are read at once
 
 EDIT_ATTEMPTS_MAX = 24  # an edit that loses against other edits this often is answered with Conflict
 EDIT_RETRY_FIRST_MS = 1
@@ -113,6 +113,7 @@ BLOCK_CHARS_MAX = 200_000
 BLOCK_BYTES_MAX = 800_000
 BLOCK_LABEL_CHARS_MAX = 128
 BLOCK_TAGS_MAX = 64
+BLOCK_VERSIONS_MAX = 100  # earlier values of a block that are kept
 TAG_CHARS_MAX = 256
 BLOCKS_SCANNED_MAX = 100_000  # blocks that one filtered list or count looks at
 HISTORY_SEARCHED_MAX = 5_000  # messages that one search looks at, newest first
@@ -234,6 +235,9 @@ MCP_LOGINS_MAX = 64
 MCP_STDERR_CHARS_KEPT = 2_000
 
 # -- identities, groups, schedules -------------------------------------------------------------------------
+IDENTITIES_PER_AGENT_MAX = 64
+IDENTITY_PROPERTIES_MAX = 256
+LINEAGE_CHARS_MAX = 256  # of the id of a project, a template, a deployment or an entity
 
 # -- runs, steps, providers --------------------------------------------------------------------------------
 ACCOUNT_NAME_CHARS_MAX = 256
@@ -305,7 +309,6 @@ assert FILE_TEXT_PIECE_CHARS * 6 + 1_000 < RECORD_BYTES_MAX, "JSON takes at most
 assert UPLOAD_BYTES_MAX // FILE_PIECE_BYTES < GET_KEYS_MAX
 assert FILES_PER_FOLDER_MAX <= SCAN_ROWS_MAX
 assert COLLECTION_READ_AT_ONCE < GET_KEYS_MAX
-assert LINKS_MAX <= SCAN_ROWS_MAX
 assert REQUEST_BYTES_MAX < UPLOAD_BYTES_MAX
 assert TURN_STEPS_DEFAULT <= TURN_STEPS_MAX
 assert PAGE_ROWS_MAX <= SCAN_ROWS_MAX

@@ -386,7 +386,7 @@ class AgentActor(ThreadOwner):
             draft = self._draft()
             draft.ran_ns = ns_since(begun_at_us, self._world.wall)
             draft.decide(decision, run, self._window)
-            self._performer.write_edits(draft.batch, work)
+            self._performer.write_edits(draft.batch, work, self._state.thread.agent_id)
             try:
                 await self._commit_patiently(draft, conflicts=not work.edits)
             except Conflict:

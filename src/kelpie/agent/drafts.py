@@ -8,7 +8,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from kelpie.agent.secrets import Secret
 from kelpie.agent.state import NO_JSON, AgentSettings, Compaction, InputMessage, StopReason, WindowEntry
 from kelpie.errors import InvalidInput, LimitExceeded
-from kelpie.ids import AgentId, BlockId, ToolId
+from kelpie.ids import AgentId, BlockId, IdentityId, ToolId
 from kelpie.limits import (
     AGENT_NAME_CHARS_MAX,
     AGENT_SYSTEM_CHARS_MAX,
@@ -20,6 +20,7 @@ from kelpie.limits import (
     FILE_VIEW_CHARS_MAX,
     FILES_OPEN_MAX,
     FOLDERS_PER_AGENT_MAX,
+    IDENTITIES_PER_AGENT_MAX,
     MESSAGE_BYTES_MAX,
     MESSAGES_PER_CALL_MAX,
     METADATA_BYTES_MAX,
@@ -28,6 +29,7 @@ from kelpie.limits import (
     TEXT_FIELD_CHARS_MAX,
 )
 from kelpie.llm.messages import Sampling, TextPart
+from kelpie.memory.lineage import NOWHERE, Lineage, check_lineage
 
 DEFAULT_SYSTEM = """You are an agent with a memory that lasts. You talk with people, and with other programs, over \
 any length of time, and you stay the same one from one conversation to the next.
@@ -57,6 +59,7 @@ class NewBlock(Struct, frozen=True, kw_only=True):
     name: str | None = None
     is_template: bool = False
     hidden: bool | None = None
+    lineage: Lineage = NOWHERE
 
 
 class NewAgent(Struct, frozen=True, kw_only=True):
@@ -85,6 +88,8 @@ class NewAgent(Struct, frozen=True, kw_only=True):
     file_view_chars: int | None = None
     forget_between_turns: bool = False
     secrets: tuple[Secret, ...] = ()
+    identity_ids: tuple[IdentityId, ...] = ()
+    lineage: Lineage = NOWHERE
     wire: Raw = NO_JSON
 
 
@@ -125,6 +130,7 @@ class AgentChanges(Struct, frozen=True, kw_only=True):
     file_view_chars: int | UnsetType = UNSET
     forget_between_turns: bool | UnsetType = UNSET
     secrets: tuple[Secret, ...] | UnsetType = UNSET
+    lineage: Lineage | UnsetType = UNSET
     wire: Raw | UnsetType = UNSET
 
 
@@ -152,6 +158,8 @@ def check_settings(settings: AgentSettings) -> None:
         _check_size(field, len(bytes(raw)), "METADATA_BYTES_MAX", METADATA_BYTES_MAX, "bytes")
     check_tool_count(len(settings.tools))
     _check_size("blocks", len(settings.blocks), "BLOCKS_PER_AGENT_MAX", BLOCKS_PER_AGENT_MAX, "blocks")
+    _check_size("identity_ids", len(settings.identities), "IDENTITIES_PER_AGENT_MAX", IDENTITIES_PER_AGENT_MAX, "ids")
+    check_lineage(settings.lineage)
     check_tags(settings.tags)
     check_timezone(settings.timezone)
     check_window(settings.context_window_tokens)

@@ -35,6 +35,12 @@ class AgentFilter(Struct, frozen=True, kw_only=True):
     all_tags: bool = False
     text: str | None = None  # a part of the name, in any case
     stop_reason: StopReason | None = None  # of the last run
+    project_id: str | None = None
+    template_id: str | None = None
+    base_template_id: str | None = None
+    deployment_id: str | None = None
+    shown_only: bool = False  # not those that are hidden
+    among: tuple[str, ...] | None = None  # ids, of which alone agents are wanted
 
 
 EVERY_AGENT = AgentFilter()
@@ -51,6 +57,11 @@ class Listing:
         """A page of agents. Raises NotFound for a cursor that is no agent."""
         assert 0 < page.limit <= PAGE_ROWS_MAX
         start, end = await self._bounds(AGENTS_BY_TIME, (), page, self._agent_key)
+        if wanted.among is not None:
+            found = await self._among(wanted, start, end)
+            assert start <= end
+            found.sort(key=lambda pair: (pair[0].created_at_us, pair[0].id), reverse=page.newest_first)
+            return await self._with_blocks(found[: page.limit], with_blocks)
         views: list[tuple[AgentSettings, AgentState]] = []
         scanned = 0
         while len(views) < page.limit and scanned < AGENTS_SCANNED_MAX:
@@ -66,6 +77,8 @@ class Listing:
     async def count(self, wanted: AgentFilter = EVERY_AGENT) -> int:
         """How many agents there are. LimitExceeded when there are more to look at than AGENTS_SCANNED_MAX."""
         start, end = keys.below(AGENTS_BY_TIME.name)
+        if wanted.among is not None:
+            return len(await self._among(wanted, start, end))
         at_once = SCAN_ROWS_MAX if wanted == EVERY_AGENT else READ_AT_ONCE
         counted = scanned = 0
         assert at_once <= SCAN_ROWS_MAX
@@ -115,6 +128,18 @@ class Listing:
         )
 
     # -- inside --------------------------------------------------------------------------------------------
+
+    async def _among(self, wanted: AgentFilter, start: bytes, end: bytes) -> list[tuple[AgentSettings, AgentState]]:
+        """Those of the named agents that are wanted and stand in the range."""
+        assert wanted.among is not None
+        found: list[tuple[AgentSettings, AgentState]] = []
+        for at in range(0, len(wanted.among), READ_AT_ONCE):
+            for pair in await self._pairs([AgentId(one) for one in wanted.among[at : at + READ_AT_ONCE]]):
+                key = AGENTS_BY_TIME.at(pair[0].created_at_us, pair[0].id).key
+                if start <= key < end and _is_wanted(*pair, wanted):
+                    found.append(pair)
+        assert len(found) <= len(wanted.among)
+        return found
 
     async def _pairs(self, agent_ids: Sequence[AgentId]) -> list[tuple[AgentSettings, AgentState]]:
         """Settings and state of the agents that are there."""
@@ -186,5 +211,11 @@ def _is_wanted(settings: AgentSettings, state: AgentState, wanted: AgentFilter) 
         return False
     if wanted.stop_reason is not None and state.last_stop_reason != wanted.stop_reason:
         return False
+    if wanted.shown_only and settings.hidden:
+        return False
+    for field in ("project_id", "template_id", "base_template_id", "deployment_id"):
+        asked = getattr(wanted, field)
+        if asked is not None and getattr(settings.lineage, field) != asked:
+            return False
     has = [tag in settings.tags for tag in wanted.tags]
     return not has or (all(has) if wanted.all_tags else any(has))

@@ -99,11 +99,11 @@ async def use_memory_tool(
     return outcome, session.edits
 
 
-def put_edits(batch: Batch, edits: Sequence[MemoryEdit]) -> None:
+def put_edits(batch: Batch, edits: Sequence[MemoryEdit], by: str | None = None) -> None:
     """Write what the edits of one commit leave: each block once, if it is still as it was read."""
     last = {edit.block.id: edit for edit in edits}
     for edit in last.values():
-        put_changed(batch, edit.found, edit.block)
+        put_changed(batch, edit.found, edit.block, by)
 
 
 def memory_server() -> McpServer[MemorySession]:

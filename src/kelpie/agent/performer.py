@@ -343,9 +343,9 @@ class Performer:
             result=_result(turn, call, clip_outcome(outcome, checked.tool.return_chars_max)), edits=tuple(edits)
         )
 
-    def write_edits(self, batch: Batch, work: MemoryWork) -> None:
+    def write_edits(self, batch: Batch, work: MemoryWork, by: str) -> None:
         """Make the tool's edits part of the commit that records its result."""
-        put_edits(batch, work.edits)
+        put_edits(batch, work.edits, by)
 
     async def _check_call(
         self, settings: AgentSettings, turn: Turn, call: ToolCallPart

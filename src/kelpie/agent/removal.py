@@ -13,6 +13,7 @@ from kelpie.actor.tenure import Tenure
 from kelpie.agent import inbox, steps
 from kelpie.agent.conversations import open_conversations
 from kelpie.agent.file_desk import forget_agent
+from kelpie.agent.identities import forget_identities
 from kelpie.agent.journal import Draft
 from kelpie.agent.origin import ORIGINS
 from kelpie.agent.state import (
@@ -141,6 +142,7 @@ async def _hide_agent(records: Records, batch: Batch, thread: Thread) -> None:
     batch.delete_below(ORIGINS, thread.agent_id)
     for ref in settings.value.blocks:
         batch.delete(BLOCK_LINKS.at(ref.id, thread.agent_id))
+    forget_identities(records, batch, settings.value)
 
 
 async def _hide_conversation(records: Records, entropy: Entropy, batch: Batch, conversation_id: ConversationId) -> None:

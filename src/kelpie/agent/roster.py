@@ -20,6 +20,7 @@ from kelpie.agent.drafts import (
     check_settings,
     check_tool_count,
 )
+from kelpie.agent.identities import Identities
 from kelpie.agent.state import (
     AGENTS,
     AGENTS_BY_TIME,
@@ -72,6 +73,7 @@ class Roster:
         self._tools = tools
         self._models = models
         self._world = world
+        self._identities = Identities(records, world)
 
     # -- one agent -----------------------------------------------------------------------------------------
 
@@ -97,6 +99,7 @@ class Roster:
                 block_rows.link(batch, block.id, agent_id)
             for found in shared:
                 block_rows.attach(batch, found, agent_id)
+            await self._identities.put_agent(batch, settings.identities, agent_id, settings.created_at_us)
             state = self._put_new(batch, new, settings, blocks) if past is None else _put_settled(batch, settings, past)
             view = AgentView(settings=settings, state=state, blocks=blocks)
             if also is not None:
@@ -218,7 +221,7 @@ class Roster:
             found = await self._blocks.get(block_id)
             block = change_block(found.value, changes, self._world.wall.now_us())
             batch = Batch()
-            block_rows.put_changed(batch, found, block)
+            block = block_rows.put_changed(batch, found, block)
             if block.label != found.value.label:
                 await self._relabel(batch, block)
             if await self._committed(batch, attempt):
@@ -234,6 +237,7 @@ class Roster:
             if agent_ids:
                 await self._unlink(batch, block_id, agent_ids)
             else:
+                await self._identities.forget_block(batch, block_id)
                 block_rows.remove(batch, found)
             if await self._committed(batch, attempt) and not agent_ids:
                 return
@@ -285,6 +289,8 @@ class Roster:
             hidden=new.hidden,
             files_open_max=new.files_open_max,
             file_view_chars=new.file_view_chars,
+            identities=tuple(dict.fromkeys(new.identity_ids)),
+            lineage=new.lineage,
             forget_between_turns=new.forget_between_turns,
             secrets=new.secrets,
             wire=new.wire,

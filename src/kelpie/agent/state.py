@@ -11,9 +11,21 @@ from msgspec import Raw, Struct
 
 from kelpie.agent.secrets import Secret
 from kelpie.agent.thread import Thread
-from kelpie.ids import AgentId, BlockId, ConversationId, FolderId, MessageId, RunId, StepId, ThreadId, ToolId
+from kelpie.ids import (
+    AgentId,
+    BlockId,
+    ConversationId,
+    FolderId,
+    IdentityId,
+    MessageId,
+    RunId,
+    StepId,
+    ThreadId,
+    ToolId,
+)
 from kelpie.limits import COMPACTION_KEEP_PERCENT, CONTEXT_WINDOW_TOKENS_DEFAULT, TURN_STEPS_DEFAULT
 from kelpie.llm.messages import Part, Sampling, ToolCallPart, ToolReturnPart, Usage
+from kelpie.memory.lineage import NOWHERE, Lineage
 from kelpie.storage.collection import Listed
 from kelpie.storage.records import Space
 
@@ -65,6 +77,8 @@ class AgentSettings(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     hidden: bool | None = None
     forget_between_turns: bool = False  # the wire's message_buffer_autoclear
     secrets: tuple[Secret, ...] = ()  # variables of tools that people wrote
+    identities: tuple[IdentityId, ...] = ()  # the same is written as links, by the same commit
+    lineage: Lineage = NOWHERE
     wire: Raw = NO_JSON  # wire fields that the core has no use for, kept so that they can be given back
     created_at_us: int
     updated_at_us: int

@@ -29,6 +29,8 @@ from kelpie.limits import (
     TAG_CHARS_MAX,
     TEXT_FIELD_CHARS_MAX,
 )
+from kelpie.memory.block_history import BLOCK_VERSIONS, put_version
+from kelpie.memory.lineage import NOWHERE, Lineage, check_lineage, merge_lineage
 from kelpie.storage import keys
 from kelpie.storage.records import Batch, Found, Records, Ref, Space, stand_back
 from kelpie.world import World
@@ -51,6 +53,8 @@ class Block(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="fo
     name: str | None = None  # the template name of the wire
     is_template: bool = False
     hidden: bool | None = None
+    lineage: Lineage = NOWHERE
+    revision: int = 0  # how often the value was changed; block_history.py keeps the last of those before
     created_at_us: int
     updated_at_us: int
 
@@ -80,6 +84,7 @@ class BlockChanges(Struct, frozen=True, kw_only=True):
     name: str | None | UnsetType = UNSET
     is_template: bool | UnsetType = UNSET
     hidden: bool | None | UnsetType = UNSET
+    lineage: Lineage | UnsetType = UNSET  # what it does not say stays
 
 
 class BlockFilter(Struct, frozen=True, kw_only=True):
@@ -93,6 +98,17 @@ class BlockFilter(Struct, frozen=True, kw_only=True):
     label_search: str | None = None
     description_search: str | None = None
     value_search: str | None = None
+    project_id: str | None = None
+    deployment_id: str | None = None
+    among: tuple[str, ...] | None = None  # ids, of which alone blocks are wanted
+    agents_over: int | None = None  # more agents than this have it
+    agents_under: int | None = None
+    agents_exactly: tuple[int, ...] = ()
+
+    @property
+    def counts_agents(self) -> bool:
+        """Whether it matters how many agents have a block."""
+        return self.agents_over is not None or self.agents_under is not None or bool(self.agents_exactly)
 
 
 class BlockPage(Struct, frozen=True, kw_only=True):
@@ -128,6 +144,7 @@ class Blocks:
         name: str | None = None,
         is_template: bool = False,
         hidden: bool | None = None,
+        lineage: Lineage = NOWHERE,
     ) -> Block:
         """A new block, checked but not stored yet (see `store`, `put_new`). Raises InvalidInput, LimitExceeded."""
         now_us = self._world.wall.now_us()
@@ -143,6 +160,7 @@ class Blocks:
             name=name,
             is_template=is_template,
             hidden=hidden,
+            lineage=lineage,
             created_at_us=now_us,
             updated_at_us=now_us,
         )
@@ -190,7 +208,7 @@ class Blocks:
             if block.label != found.value.label and await self.agents_of(block_id, limit=1):
                 raise Conflict(f"block '{block_id}' is attached to an agent while its label changes")
             batch = Batch()
-            put_changed(batch, found, block)
+            block = put_changed(batch, found, block)
             try:
                 await self._records.commit(batch)
             except Conflict:
@@ -204,14 +222,14 @@ class Blocks:
         start, end = keys.below(BLOCKS_BY_TIME.name)
         at_once = SCAN_ROWS_MAX if wanted == EVERY_BLOCK else BLOCKS_READ_AT_ONCE
         assert at_once <= BLOCKS_SCANNED_MAX
+        assert wanted.among is None, "only lists ask for blocks of somebody"
         counted = scanned = 0
         while scanned <= BLOCKS_SCANNED_MAX:
             ids = await self._scan_ids(start, end, at_once, False)
             if wanted == EVERY_BLOCK:
                 counted += len(ids)
             else:
-                blocks = await self.get_many([block_id for block_id, _ in ids])
-                counted += sum(found is not None and _is_wanted(found.value, wanted) for found in blocks)
+                counted += len(await self._wanted([block_id for block_id, _ in ids], wanted))
             if len(ids) < at_once:
                 return counted
             start = _next(ids[-1][1])
@@ -263,15 +281,15 @@ class Blocks:
         assert 0 < limit <= PAGE_ROWS_MAX
         lower, upper = (before, after) if newest_first else (after, before)
         start, end = await self._range(lower, upper)
+        if wanted.among is not None:
+            return BlockPage(blocks=await self._among(wanted, start, end, limit, newest_first))
         blocks: list[Block] = []
         scanned, last = 0, None
         while scanned < BLOCKS_SCANNED_MAX:
             ids = await self._scan_ids(start, end, BLOCKS_READ_AT_ONCE, newest_first)
-            for found in await self.get_many([block_id for block_id, _ in ids]):
-                if found is not None and _is_wanted(found.value, wanted):
-                    blocks.append(found.value)
-                    if len(blocks) == limit:
-                        return BlockPage(blocks=tuple(blocks))
+            blocks += await self._wanted([block_id for block_id, _ in ids], wanted)
+            if len(blocks) >= limit:
+                return BlockPage(blocks=tuple(blocks[:limit]))
             if len(ids) < BLOCKS_READ_AT_ONCE:
                 return BlockPage(blocks=tuple(blocks))
             last, key = ids[-1]
@@ -279,6 +297,28 @@ class Blocks:
             scanned += len(ids)
             assert len(blocks) < limit and len(blocks) <= scanned
         return BlockPage(blocks=tuple(blocks), scanned_to=last)
+
+    async def _among(
+        self, wanted: BlockFilter, start: bytes, end: bytes, limit: int, newest_first: bool
+    ) -> tuple[Block, ...]:
+        """Those of the named blocks that are wanted and stand in the range."""
+        assert wanted.among is not None
+        found = []
+        for at in range(0, len(wanted.among), BLOCKS_READ_AT_ONCE):
+            some = [BlockId(block_id) for block_id in wanted.among[at : at + BLOCKS_READ_AT_ONCE]]
+            found += [block for block in await self._wanted(some, wanted) if start <= _index_ref(block).key < end]
+        assert len(found) <= len(wanted.among)
+        found.sort(key=lambda block: (block.created_at_us, block.id), reverse=newest_first)
+        return tuple(found[:limit])
+
+    async def _wanted(self, block_ids: Sequence[BlockId], wanted: BlockFilter) -> Sequence[Block]:
+        """Those of the blocks that are there and wanted, in their order."""
+        found = [each.value for each in await self.get_many(block_ids) if each is not None]
+        found = [block for block in found if _is_wanted(block, wanted)]
+        if not wanted.counts_agents:
+            return found
+        counts = [len(await self.agents_of(block.id)) for block in found]
+        return [block for block, count in zip(found, counts, strict=True) if _has_count(count, wanted)]
 
 
 def put_new(batch: Batch, block: Block) -> None:
@@ -289,11 +329,18 @@ def put_new(batch: Batch, block: Block) -> None:
     batch.put(_index_ref(block), BlockIndex(id=block.id))
 
 
-def put_changed(batch: Batch, found: Found[Block], block: Block) -> None:
-    """Store an edited block, if it is still as it was found."""
+def put_changed(batch: Batch, found: Found[Block], block: Block, by: str | None = None) -> Block:
+    """Store an edited block, if it is still as it was found, and what it said before; as it is stored.
+
+    `by` is the agent that edits it, if it is one.
+    """
     assert (block.id, block.created_at_us) == (found.value.id, found.value.created_at_us)
     batch.check(found)
+    if block.value != found.value.value:
+        block = msgspec.structs.replace(block, revision=found.value.revision + 1)
+        put_version(batch, block.id, found.value.revision, found.value.value, block.updated_at_us, by)
     batch.put(BLOCKS.at(block.id), block)
+    return block
 
 
 def link(batch: Batch, block_id: BlockId, agent_id: AgentId) -> None:
@@ -318,6 +365,7 @@ def remove(batch: Batch, found: Found[Block]) -> None:
     batch.delete(BLOCKS.at(found.value.id))
     batch.delete(_index_ref(found.value))
     batch.delete_below(BLOCK_LINKS, found.value.id)
+    batch.delete_below(BLOCK_VERSIONS, found.value.id)
 
 
 def change_block(block: Block, changes: BlockChanges, now_us: int) -> Block:
@@ -325,6 +373,8 @@ def change_block(block: Block, changes: BlockChanges, now_us: int) -> Block:
     named = {field: getattr(changes, field) for field in changes.__struct_fields__}
     given = {field: change for field, change in named.items() if change is not UNSET}
     assert given.keys() <= set(block.__struct_fields__)
+    if isinstance(changes.lineage, Lineage):
+        given["lineage"] = merge_lineage(block.lineage, changes.lineage)
     changed = msgspec.structs.replace(block, **given, updated_at_us=max(now_us, block.updated_at_us))
     check_block(changed)
     if changes.value is not UNSET and changes.limit_chars is not UNSET:
@@ -345,6 +395,7 @@ def check_block(block: Block) -> None:
     _check_size("tags", len(block.tags), "BLOCK_TAGS_MAX", BLOCK_TAGS_MAX, "tags")
     for tag in block.tags:
         _check_size("tags", len(tag), "TAG_CHARS_MAX", TAG_CHARS_MAX, "characters")
+    check_lineage(block.lineage)
     _check_metadata(block.metadata)
 
 
@@ -394,20 +445,37 @@ def _check_size(field: str, size: int, limit: str, maximum: int, unit: str) -> N
 
 
 def _is_wanted(block: Block, wanted: BlockFilter) -> bool:
-    if wanted.label is not None and block.label != wanted.label:
-        return False
-    if wanted.name is not None and block.name != wanted.name:
+    exact = (
+        (wanted.label, block.label),
+        (wanted.name, block.name),
+        (wanted.project_id, block.lineage.project_id),
+        (wanted.deployment_id, block.lineage.deployment_id),
+    )
+    if any(asked is not None and asked != has for asked, has in exact):
         return False
     if wanted.templates_only and not block.is_template:
         return False
     if wanted.tags and not _has_tags(block, wanted):
         return False
+    return _is_found(block, wanted)
+
+
+def _is_found(block: Block, wanted: BlockFilter) -> bool:
+    """Whether what is searched for stands in it."""
     searches = (
         (wanted.label_search, block.label),
         (wanted.description_search, block.description or ""),
         (wanted.value_search, block.value),
     )
     return all(search is None or search.casefold() in text.casefold() for search, text in searches)
+
+
+def _has_count(count: int, wanted: BlockFilter) -> bool:
+    if wanted.agents_over is not None and count <= wanted.agents_over:
+        return False
+    if wanted.agents_under is not None and count >= wanted.agents_under:
+        return False
+    return not wanted.agents_exactly or count in wanted.agents_exactly
 
 
 def _has_tags(block: Block, wanted: BlockFilter) -> bool:

@@ -314,9 +314,12 @@ class Links:
         return await self._read(self._backward, right)
 
     async def _read(self, space: Space[Link], one: str) -> list[str]:
-        found = await self._records.scan(space, one, limit=LINKS_MAX)
-        if len(found) == LINKS_MAX:
-            raise LimitExceeded(
-                f"'{one}' is linked to {LINKS_MAX} others or more", limit="LINKS_MAX", maximum=LINKS_MAX
-            )
-        return [each.last_part for each in sorted(found, key=lambda each: (each.value.at_us, each.last_part))]
+        found: list[Found[Link]] = []
+        while len(found) < LINKS_MAX:
+            after = found[-1].last_part if found else None
+            page = await self._records.scan(space, one, after=after, limit=SCAN_ROWS_MAX)
+            found += page
+            if len(page) < SCAN_ROWS_MAX:
+                return [each.last_part for each in sorted(found, key=lambda each: (each.value.at_us, each.last_part))]
+        assert len(found) <= LINKS_MAX + SCAN_ROWS_MAX
+        raise LimitExceeded(f"'{one}' is linked to {LINKS_MAX} others or more", limit="LINKS_MAX", maximum=LINKS_MAX)

@@ -18,15 +18,17 @@ from kelpie.api.letta.house import House
 from kelpie.api.letta.message_requests import MessageIn, read_message
 from kelpie.api.letta.models import Effort, EmbeddingConfigIn, read_embedding_config
 from kelpie.errors import InvalidInput
-from kelpie.ids import UUID_PATTERN, BlockId, FolderId, ToolId
+from kelpie.ids import UUID_PATTERN, BlockId, FolderId, IdentityId, ToolId
 from kelpie.limits import COMPACTION_KEEP_PERCENT
 from kelpie.llm.messages import Sampling
+from kelpie.memory.lineage import NOWHERE, Lineage
 
 T = TypeVar("T")
 Tokens = Annotated[int, Meta(ge=1, le=100_000_000)]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 BlockIdIn = Annotated[str, Meta(pattern=f"^block-{UUID_PATTERN}$")]
 FolderIdIn = Annotated[str, Meta(pattern=f"^source-{UUID_PATTERN}$")]
+IdentityIdIn = Annotated[str, Meta(pattern=f"^identity-{UUID_PATTERN}$")]
 ToolIdIn = Annotated[str, Meta(pattern=f"^tool-{UUID_PATTERN}$")]
 AgentKind = Literal[
     "memgpt_agent",
@@ -134,7 +136,7 @@ class AgentFieldsIn(Struct, frozen=True, kw_only=True):
     project_id: str | None = None
     template_id: str | None = None
     base_template_id: str | None = None
-    identity_ids: list[str] | None = None
+    identity_ids: list[IdentityIdIn] | None = None
     source_ids: list[FolderIdIn] | None = None
     folder_ids: list[FolderIdIn] | None = None
     secrets: dict[str, str] | None = None
@@ -194,6 +196,8 @@ def read_new_agent(wire: CreateAgentIn, name: str) -> NewAgent:
         hidden=wire.hidden,
         files_open_max=wire.max_files_open,
         file_view_chars=wire.per_file_view_window_char_limit,
+        identity_ids=tuple(IdentityId(one) for one in wire.identity_ids or ()),
+        lineage=read_lineage(wire, NOWHERE),
         forget_between_turns=bool(wire.message_buffer_autoclear),
         wire=_kept(wire, KeptFields()),
     )
@@ -223,6 +227,7 @@ def read_agent_changes(wire: UpdateAgentIn, now: AgentSettings) -> AgentChanges:
         hidden=_given(wire.hidden),
         files_open_max=_given(wire.max_files_open),
         file_view_chars=_given(wire.per_file_view_window_char_limit),
+        lineage=read_lineage(wire, now.lineage),
         forget_between_turns=_given(wire.message_buffer_autoclear),
         wire=UNSET if kept == now.wire else kept,
     )
@@ -239,6 +244,12 @@ def read_folders(wire: AgentFieldsIn) -> list[FolderId] | None:
     if wire.source_ids is None and wire.folder_ids is None:
         return None
     return [FolderId(one) for one in dict.fromkeys([*(wire.source_ids or ()), *(wire.folder_ids or ())])]
+
+
+def read_lineage(wire: AgentFieldsIn, now: Lineage) -> Lineage:
+    """To which project and template it belongs: what the wire says, over what holds now."""
+    given = {name: getattr(wire, name) for name in ("project_id", "template_id", "base_template_id")}
+    return msgspec.structs.replace(now, **{name: value for name, value in given.items() if value is not None})
 
 
 def read_sampling(wire: AgentFieldsIn, now: Sampling) -> Sampling:
@@ -316,7 +327,6 @@ def _refuse_unsupported(wire: AgentFieldsIn) -> None:
     _refuse(
         {
             "tool_rules": [rule for rule in wire.tool_rules or () if rule.get("type") not in harmless],
-            "identity_ids": wire.identity_ids,
             "enable_sleeptime": wire.enable_sleeptime,
         }
     )

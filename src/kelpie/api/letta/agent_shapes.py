@@ -9,12 +9,14 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from kelpie.agent.identities import Identity
 from kelpie.agent.roster import AgentView
 from kelpie.agent.secrets import open_secrets
 from kelpie.agent.state import NO_JSON, AgentSettings
 from kelpie.api.letta.block_shapes import BlockOut, show_block
 from kelpie.api.letta.folder_shapes import FileBlockOut, FolderOut, show_file_block, show_known_folder
 from kelpie.api.letta.house import House
+from kelpie.api.letta.identity_shapes import IdentityOut, show_identity
 from kelpie.api.letta.models import (
     MODEL_SETTINGS_SHAPES,
     EmbeddingConfigOut,
@@ -31,9 +33,17 @@ from kelpie.limits import FILE_VIEW_CHARS_DEFAULT, FILES_OPEN_DEFAULT, TOOL_RETU
 from kelpie.memory.compaction import SUMMARY_SYSTEM
 
 JSON_OBJECT = Meta(extra_json_schema={"type": ["object", "null"]})  # what is stored as JSON goes out as it is
-ALL_PARTS = frozenset({"agent.blocks", "agent.tools", "agent.tags", "agent.secrets", "agent.sources"})
+ALL_PARTS = frozenset(
+    {"agent.blocks", "agent.tools", "agent.tags", "agent.secrets", "agent.sources", "agent.identities"}
+)
 AGENT_SHAPES = (*MODEL_SETTINGS_SHAPES, EmbeddingConfigOut)
-_OLD_PARTS = {"memory": "agent.blocks", "tools": "agent.tools", "tags": "agent.tags", "sources": "agent.sources"}
+_OLD_PARTS = {
+    "memory": "agent.blocks",
+    "tools": "agent.tools",
+    "tags": "agent.tags",
+    "sources": "agent.sources",
+    "identities": "agent.identities",
+}
 
 
 class MemoryOut(Struct, frozen=True, kw_only=True):
@@ -108,8 +118,8 @@ class AgentOut(Struct, frozen=True, kw_only=True):
     base_template_id: str | None = None
     deployment_id: str | None = None
     entity_id: str | None = None
-    identity_ids: list[str] = []
-    identities: list[dict[str, Any]] = []
+    identity_ids: tuple[str, ...] = ()
+    identities: list[IdentityOut] = []
     pending_approval: dict[str, Any] | None = None
     message_buffer_autoclear: bool
     enable_sleeptime: bool | None = None
@@ -127,9 +137,6 @@ class AgentOut(Struct, frozen=True, kw_only=True):
 class KeptFields(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What clients may set, the core has no use for, and is given back as it was."""
 
-    project_id: str | None = None
-    template_id: str | None = None
-    base_template_id: str | None = None
     enable_sleeptime: bool | None = None
 
 
@@ -159,6 +166,7 @@ async def show_agent(house: House, view: AgentView, parts: frozenset[str] = ALL_
     tools = [show_tool(tool) for tool in await house.tools.present(settings.tools)] if "agent.tools" in parts else []
     secrets = show_secrets(house, settings) if "agent.secrets" in parts else []
     file_blocks = await _file_blocks(house, settings, parts)
+    identities = await _identities(house, settings) if "agent.identities" in parts else []
     return AgentOut(
         tool_exec_environment_variables=secrets,
         secrets=secrets,
@@ -182,9 +190,13 @@ async def show_agent(house: House, view: AgentView, parts: frozenset[str] = ALL_
         tools=tools,
         sources=await _sources(house, settings, parts),
         tags=settings.tags if "agent.tags" in parts else (),
-        project_id=kept.project_id,
-        template_id=kept.template_id,
-        base_template_id=kept.base_template_id,
+        project_id=settings.lineage.project_id,
+        template_id=settings.lineage.template_id,
+        base_template_id=settings.lineage.base_template_id,
+        deployment_id=settings.lineage.deployment_id,
+        entity_id=settings.lineage.entity_id,
+        identity_ids=tuple(one.id for one in identities),
+        identities=[show_identity(one) for one in identities],
         message_buffer_autoclear=settings.forget_between_turns,
         enable_sleeptime=kept.enable_sleeptime,
         last_run_completion=optional_date(state.last_run_at_us),
@@ -225,6 +237,10 @@ async def _file_blocks(house: House, settings: AgentSettings, parts: frozenset[s
     if not settings.folders or "agent.blocks" not in parts:
         return []
     return [show_file_block(one) for one in await house.files.open_files(settings)]
+
+
+async def _identities(house: House, settings: AgentSettings) -> list[Identity]:
+    return await house.identities.all.get_many(settings.identities) if settings.identities else []
 
 
 def _compaction(settings: AgentSettings) -> CompactionOut:

@@ -18,6 +18,7 @@ from kelpie.api.letta.agent_requests import (
 )
 from kelpie.api.letta.agent_shapes import AGENT_SHAPES, AgentOut, read_parts, show_agent
 from kelpie.api.letta.house import House
+from kelpie.api.letta.identity_shapes import owners_of
 from kelpie.api.letta.paging import Order, PageLimit, read_page
 from kelpie.api.letta.tools import ToolOut, page_of_tools
 from kelpie.api.route import Ask, Route
@@ -35,6 +36,11 @@ class ListAgents(Struct, frozen=True, kw_only=True):
     match_all_tags: bool = False
     query_text: str | None = None
     last_stop_reason: StopReason | None = None
+    project_id: str | None = None
+    template_id: str | None = None
+    base_template_id: str | None = None
+    identity_id: str | None = None
+    identifier_keys: list[str] | None = None
     before: str | None = None
     after: str | None = None
     limit: PageLimit | None = LIMIT_DEFAULT
@@ -54,6 +60,11 @@ class CountAgents(Struct, frozen=True, kw_only=True):
     match_all_tags: bool = False
     query_text: str | None = None
     last_stop_reason: StopReason | None = None
+    project_id: str | None = None
+    template_id: str | None = None
+    base_template_id: str | None = None
+    identity_id: str | None = None
+    identifier_keys: list[str] | None = None
 
 
 class AgentParts(Struct, frozen=True, kw_only=True):
@@ -96,13 +107,13 @@ async def list_agents(house: House, ask: Ask[ListAgents, None]) -> list[AgentOut
         limit_default=LIMIT_DEFAULT,
     )
     parts = read_parts(query.include, query.include_relationships)
-    views = await house.listing.agents(_filter(query), page, with_blocks="agent.blocks" in parts)
+    views = await house.listing.agents(await _filter(house, query), page, with_blocks="agent.blocks" in parts)
     return [await show_agent(house, view, parts) for view in views]
 
 
 async def count_agents(house: House, ask: Ask[CountAgents, None]) -> int:
     """How many agents there are."""
-    return await house.listing.count(_filter(ask.query))
+    return await house.listing.count(await _filter(house, ask.query))
 
 
 async def create_agent(house: House, ask: Ask[None, CreateAgentIn]) -> AgentOut:
@@ -136,6 +147,8 @@ async def modify_agent(house: House, ask: Ask[None, UpdateAgentIn]) -> AgentOut:
     secrets = read_secrets(house, ask.body)
     if secrets is not None:
         changes = msgspec.structs.replace(changes, secrets=secrets)
+    if ask.body.identity_ids is not None:
+        await house.identities.set_of_agent(agent_id, tuple(dict.fromkeys(ask.body.identity_ids)))
     return await show_agent(house, await house.roster.update(agent_id, changes))
 
 
@@ -181,13 +194,18 @@ async def detach_tool(house: House, ask: Ask[None, None]) -> AgentOut:
     return await show_agent(house, view)
 
 
-def _filter(query: ListAgents | CountAgents) -> AgentFilter:
+async def _filter(house: House, query: ListAgents | CountAgents) -> AgentFilter:
+    owners = await owners_of(house, query.identity_id, query.identifier_keys)
     return AgentFilter(
         name=query.name,
         tags=tuple(query.tags or ()),
         all_tags=query.match_all_tags,
         text=query.query_text,
         stop_reason=query.last_stop_reason,
+        project_id=query.project_id,
+        template_id=query.template_id,
+        base_template_id=query.base_template_id,
+        among=None if owners is None else await house.identities.agents_of(owners),
     )
 
 

@@ -5,8 +5,13 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from kelpie.limits import BLOCK_CHARS_DEFAULT, BLOCK_CHARS_MAX, BLOCK_LABEL_CHARS_MAX
-from kelpie.memory.blocks import Block, BlockChanges
+from kelpie.api.letta.house import House
+from kelpie.errors import LimitExceeded
+from kelpie.ids import BlockId
+from kelpie.limits import BLOCK_CHARS_DEFAULT, BLOCK_CHARS_MAX, BLOCK_LABEL_CHARS_MAX, BLOCKS_SCANNED_MAX
+from kelpie.memory.blocks import Block, BlockChanges, BlockFilter, BlockPage
+from kelpie.memory.lineage import LINEAGE_IDS, NOWHERE, Lineage
+from kelpie.storage.paging import Page
 
 T = TypeVar("T")
 Limit = Annotated[int, Meta(ge=1, le=BLOCK_CHARS_MAX)]
@@ -52,6 +57,12 @@ class BlockIn(Struct, frozen=True, kw_only=True):
     template_name: str | None = None
     is_template: bool = False
     hidden: bool | None = None
+    project_id: str | None = None
+    template_id: str | None = None
+    base_template_id: str | None = None
+    deployment_id: str | None = None
+    entity_id: str | None = None
+    preserve_on_migration: bool | None = None
 
 
 class BlockEdit(Struct, frozen=True, kw_only=True):
@@ -67,6 +78,12 @@ class BlockEdit(Struct, frozen=True, kw_only=True):
     template_name: str | None = None
     is_template: bool | None = None
     hidden: bool | None = None
+    project_id: str | None = None
+    template_id: str | None = None
+    base_template_id: str | None = None
+    deployment_id: str | None = None
+    entity_id: str | None = None
+    preserve_on_migration: bool | None = None
 
 
 def show_block(block: Block) -> BlockOut:
@@ -74,6 +91,12 @@ def show_block(block: Block) -> BlockOut:
     return BlockOut(
         value=block.value,
         limit=block.limit_chars,
+        project_id=block.lineage.project_id,
+        template_id=block.lineage.template_id,
+        base_template_id=block.lineage.base_template_id,
+        deployment_id=block.lineage.deployment_id,
+        entity_id=block.lineage.entity_id,
+        preserve_on_migration=block.lineage.preserved,
         template_name=block.name,
         is_template=block.is_template,
         label=block.label,
@@ -93,6 +116,7 @@ def read_metadata(metadata: dict[str, Any] | None) -> Raw:
 
 def read_block_fields(wire: BlockIn) -> dict[str, Any]:
     """The arguments with which a block is built."""
+    lineage = _lineage(wire)
     return {
         "label": wire.label,
         "value": wire.value,
@@ -104,6 +128,7 @@ def read_block_fields(wire: BlockIn) -> dict[str, Any]:
         "name": wire.template_name,
         "is_template": wire.is_template,
         "hidden": wire.hidden,
+        "lineage": NOWHERE if isinstance(lineage, UnsetType) else lineage,
     }
 
 
@@ -120,7 +145,34 @@ def read_block_edit(wire: BlockEdit) -> BlockChanges:
         name=_given(wire.template_name),
         is_template=_given(wire.is_template),
         hidden=_given(wire.hidden),
+        lineage=_lineage(wire),
     )
+
+
+async def list_page(house: House, wanted: BlockFilter, page: Page) -> BlockPage:
+    """A page of blocks. Raises LimitExceeded rather than leave out what it has not looked at."""
+    found = await house.blocks.list(
+        wanted,
+        before=None if page.before is None else BlockId(page.before),
+        after=None if page.after is None else BlockId(page.after),
+        limit=page.limit,
+        newest_first=page.newest_first,
+    )
+    if found.scanned_to is not None:
+        raise LimitExceeded(
+            f"more than {BLOCKS_SCANNED_MAX} blocks would have to be looked at; ask for a narrower list",
+            limit="BLOCKS_SCANNED_MAX",
+            maximum=BLOCKS_SCANNED_MAX,
+        )
+    return found
+
+
+def _lineage(wire: BlockIn | BlockEdit) -> Lineage | UnsetType:
+    """To what project and template the block belongs, if anything is said of it."""
+    ids = {name: getattr(wire, name) for name in LINEAGE_IDS}
+    if wire.preserve_on_migration is None and not any(ids.values()):
+        return UNSET
+    return Lineage(**ids, preserved=bool(wire.preserve_on_migration))
 
 
 def _given(value: T | None) -> T | UnsetType:

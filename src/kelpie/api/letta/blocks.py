@@ -4,13 +4,20 @@ from msgspec import Struct
 
 from kelpie.api.letta.agent_pages import PageOfAgents, page_of_agents
 from kelpie.api.letta.agent_shapes import AGENT_SHAPES, AgentOut
-from kelpie.api.letta.block_shapes import BlockEdit, BlockIn, BlockOut, read_block_edit, read_block_fields, show_block
+from kelpie.api.letta.block_shapes import (
+    BlockEdit,
+    BlockIn,
+    BlockOut,
+    list_page,
+    read_block_edit,
+    read_block_fields,
+    show_block,
+)
 from kelpie.api.letta.house import House
-from kelpie.api.letta.paging import Order, PageLimit, read_cursor
+from kelpie.api.letta.identity_shapes import owners_of
+from kelpie.api.letta.paging import Order, PageLimit, read_page
 from kelpie.api.route import Ask, Route
-from kelpie.errors import LimitExceeded
 from kelpie.ids import BlockId
-from kelpie.limits import BLOCKS_SCANNED_MAX
 from kelpie.memory.blocks import BlockFilter
 
 LIMIT_DEFAULT = 50
@@ -27,10 +34,17 @@ class ListBlocks(Struct, frozen=True, kw_only=True):
     label_search: str | None = None
     description_search: str | None = None
     value_search: str | None = None
+    identity_id: str | None = None
+    identifier_keys: list[str] | None = None
+    project_id: str | None = None
+    connected_to_agents_count_gt: int | None = None
+    connected_to_agents_count_lt: int | None = None
+    connected_to_agents_count_eq: list[int] | None = None
     limit: PageLimit | None = LIMIT_DEFAULT
     before: str | None = None
     after: str | None = None
     order: Order = "asc"
+    order_by: str | None = None
 
 
 class CountBlocks(Struct, frozen=True, kw_only=True):
@@ -41,11 +55,13 @@ class CountBlocks(Struct, frozen=True, kw_only=True):
     tags: list[str] | None = None
     match_all_tags: bool = False
     templates_only: bool = False
+    project_id: str | None = None
 
 
 async def list_blocks(house: House, ask: Ask[ListBlocks, None]) -> list[BlockOut]:
     """All blocks, or those that are asked for."""
     query = ask.query
+    owners = await owners_of(house, query.identity_id, query.identifier_keys)
     wanted = BlockFilter(
         label=query.label,
         name=query.name,
@@ -55,22 +71,21 @@ async def list_blocks(house: House, ask: Ask[ListBlocks, None]) -> list[BlockOut
         label_search=query.label_search,
         description_search=query.description_search,
         value_search=query.value_search,
+        project_id=query.project_id,
+        among=None if owners is None else await house.identities.blocks_of(owners),
+        agents_over=query.connected_to_agents_count_gt,
+        agents_under=query.connected_to_agents_count_lt,
+        agents_exactly=tuple(query.connected_to_agents_count_eq or ()),
     )
-    before, after = (read_cursor("block", text, field) for text, field in _cursors(query))
-    page = await house.blocks.list(
-        wanted,
-        before=None if before is None else BlockId(before),
-        after=None if after is None else BlockId(after),
-        limit=query.limit or LIMIT_DEFAULT,
-        newest_first=query.order == "desc",
+    page = read_page(
+        "block",
+        before=query.before,
+        after=query.after,
+        limit=query.limit,
+        order=query.order,
+        limit_default=LIMIT_DEFAULT,
     )
-    if page.scanned_to is not None:
-        raise LimitExceeded(
-            f"more than {BLOCKS_SCANNED_MAX} blocks would have to be looked at; ask for a narrower list",
-            limit="BLOCKS_SCANNED_MAX",
-            maximum=BLOCKS_SCANNED_MAX,
-        )
-    return [show_block(block) for block in page.blocks]
+    return [show_block(block) for block in (await list_page(house, wanted, page)).blocks]
 
 
 async def count_blocks(house: House, ask: Ask[CountBlocks, None]) -> int:
@@ -82,6 +97,7 @@ async def count_blocks(house: House, ask: Ask[CountBlocks, None]) -> int:
         tags=tuple(query.tags or ()),
         all_tags=query.match_all_tags,
         templates_only=query.templates_only,
+        project_id=query.project_id,
     )
     return await house.blocks.count(wanted)
 
@@ -111,10 +127,6 @@ async def list_agents_for_block(house: House, ask: Ask[PageOfAgents, None]) -> l
     block_id = BlockId(ask.path["block_id"])
     await house.blocks.get(block_id)
     return await page_of_agents(house, await house.blocks.agents_of(block_id), ask.query)
-
-
-def _cursors(query: ListBlocks) -> tuple[tuple[str | None, str], tuple[str | None, str]]:
-    return (query.before, "before"), (query.after, "after")
 
 
 ROUTES = (

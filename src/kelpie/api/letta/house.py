@@ -10,6 +10,7 @@ from kelpie.agent.by_hand import ToolsByHand
 from kelpie.agent.conversations import Conversations
 from kelpie.agent.door import AgentDoor
 from kelpie.agent.file_desk import FileDesk
+from kelpie.agent.identities import Identities
 from kelpie.agent.listing import Listing
 from kelpie.agent.own_tools import OwnTools
 from kelpie.agent.past import Past
@@ -44,6 +45,7 @@ class House(Struct, frozen=True, kw_only=True):
     listing: Listing
     past: Past
     blocks: Blocks
+    identities: Identities
     history: History
     tools: ToolCatalog
     servers: McpServers
@@ -99,6 +101,7 @@ def furnish(
         listing=Listing(records, blocks),
         past=Past(records, Outbox(records), world.entropy),
         blocks=blocks,
+        identities=Identities(records, world),
         history=History(records),
         tools=tools,
         servers=servers,
