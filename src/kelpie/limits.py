@@ -235,6 +235,10 @@ MCP_LOGINS_MAX = 64
 MCP_STDERR_CHARS_KEPT = 2_000
 
 # -- identities, groups, schedules -------------------------------------------------------------------------
+AGENT_REPLY_MS_MAX = 300_000  # that one agent waits for the answer of another
+AGENT_REPLY_MARGIN_MS = 2_000  # that whoever is asked on the way has less than whoever asks
+AGENTS_ADDRESSED_MAX = 32  # by one message
+WAITS_FOLLOWED_MAX = 64  # agents that wait for each other, looked at before one more waits
 IDENTITIES_PER_AGENT_MAX = 64
 IDENTITY_PROPERTIES_MAX = 256
 LINEAGE_CHARS_MAX = 256  # of the id of a project, a template, a deployment or an entity

@@ -14,6 +14,7 @@ from kelpie.access.vault import Vault, key_from_file, key_from_text
 from kelpie.actor.host import Host
 from kelpie.actor.outbox import Outbox
 from kelpie.actor.router import Router
+from kelpie.agent.agent_tools import agent_tools
 from kelpie.agent.archival import Archival
 from kelpie.agent.archival_tools import archival_box
 from kelpie.agent.by_hand import ToolsByHand
@@ -23,6 +24,7 @@ from kelpie.agent.file_desk import FileDesk
 from kelpie.agent.file_tools import FILE_TOOLS, file_box
 from kelpie.agent.kind import AgentKind
 from kelpie.agent.kinds import Kinds
+from kelpie.agent.listing import Listing
 from kelpie.agent.memory_tools import MEMORY_TOOLS, memory_server
 from kelpie.agent.own_tools import OwnTools
 from kelpie.agent.performer import Performer
@@ -140,6 +142,9 @@ def build_node(
         world=world, records=records, folders=folders, passages=passages, embedder=embeddings, sandbox=sandbox
     )
     host = Host(world, records, Kinds({"file": FileKind(file_rooms)}, AgentKind(performer)), node_id)
+    door = AgentDoor(world, records, Router(host), outbox)
+    blocks = Blocks(records, world)
+    catalog.add_box(agent_tools(door, Listing(records, blocks), records))
     house = furnish(
         world=world,
         records=records,
@@ -159,7 +164,7 @@ def build_node(
         passages=passages,
         folders=folders,
         files=files,
-        door=AgentDoor(world, records, Router(host), outbox),
+        door=door,
         performer=performer,
     )
     return Node(App(route_table(), house, world.entropy), house, host, hub)

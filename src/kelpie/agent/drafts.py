@@ -160,6 +160,8 @@ def check_settings(settings: AgentSettings) -> None:
     _check_size("blocks", len(settings.blocks), "BLOCKS_PER_AGENT_MAX", BLOCKS_PER_AGENT_MAX, "blocks")
     _check_size("identity_ids", len(settings.identities), "IDENTITIES_PER_AGENT_MAX", IDENTITIES_PER_AGENT_MAX, "ids")
     check_lineage(settings.lineage)
+    assert settings.id
+    assert settings.created_at_us >= 0
     check_tags(settings.tags)
     check_timezone(settings.timezone)
     check_window(settings.context_window_tokens)

@@ -33,7 +33,6 @@ from kelpie.limits import (
     REPLY_CALLS_MAX,
     STEP_RETURNS_BYTES_MAX,
     SYSTEM_PROMPT_BYTES_MAX,
-    TOOL_DEADLINE_MS,
     WINDOW_MESSAGES_MAX,
 )
 from kelpie.llm.messages import (
@@ -313,10 +312,11 @@ class Performer:
             return checked
         check_may_act()
         try:
-            async with asyncio.timeout(TOOL_DEADLINE_MS / 1000):
+            async with asyncio.timeout(checked.tool.deadline_ms / 1000):
                 outcome = await self._catalog.call(checked)
         except TimeoutError:
-            text = f"The tool did not answer within {TOOL_DEADLINE_MS // 1000} s. Whether it had its effect is unknown."
+            text = f"The tool did not answer within {checked.tool.deadline_ms // 1000} s."
+            text += " Whether it had its effect is unknown."
             outcome = ToolOutcome(text=text, ok=False)
         except KelpieError as error:
             outcome = ToolOutcome(text=error.sentence, ok=False)

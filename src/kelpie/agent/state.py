@@ -101,6 +101,8 @@ class RunOptions(Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str | None = None  # overrides the agent's
     stream_tokens: bool = False
     background: bool = False  # nobody waits for the answer
+    hops: int = 0  # messages of agents that led to this one
+    answer_by_ms: int | None = None  # until when the agent that sent it waits, on the store's clock
 
 
 class RunError(Struct, frozen=True, kw_only=True, omit_defaults=True):

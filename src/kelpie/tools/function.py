@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from kelpie.ids import ToolId, uuid_from_bytes
-from kelpie.limits import TOOL_NAME_CHARS_MAX
+from kelpie.limits import TOOL_DEADLINE_MS, TOOL_NAME_CHARS_MAX
 from kelpie.tools.mcp_server import ServedTool
 from kelpie.tools.schema import tool_schema
 from kelpie.tools.tool import BuiltinKind, Tool, ToolOutcome, ToolRequest
@@ -48,6 +48,7 @@ def serve_function(
     read_only: bool = False,
     idempotent: bool = False,
     destructive: bool = False,
+    deadline_ms: int = TOOL_DEADLINE_MS,
 ) -> ServedTool[C]:
     """Serve `function(context, /, ...)`, described as `tool_schema` says; `context` only binds its type."""
     name = getattr(function, "__name__", "")
@@ -62,6 +63,7 @@ def serve_function(
         kind=kind,
         read_only=read_only,
         idempotent=idempotent,
+        deadline_ms=deadline_ms,
     )
     return ServedTool(tool=tool, title=title, destructive=destructive, run=_runner(function))
 

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from kelpie.ids import AgentId, McpServerId, RunId, StepId, ToolId
-from kelpie.limits import TOOL_RETURN_CHARS_DEFAULT
+from kelpie.limits import TOOL_DEADLINE_MS, TOOL_RETURN_CHARS_DEFAULT
 from kelpie.storage.collection import Listed
 
 BuiltinKind = Literal["core", "memory_core", "sleeptime", "voice_sleeptime", "multi_agent", "builtin", "files"]
@@ -59,6 +59,7 @@ class Tool(Listed, frozen=True, kw_only=True, omit_defaults=True, tag_field="for
     read_only: bool = False
     idempotent: bool = False
     return_chars_max: int = TOOL_RETURN_CHARS_DEFAULT
+    deadline_ms: int = TOOL_DEADLINE_MS
     tags: tuple[str, ...] = ()
     asks_approval: bool | None = None  # of agents that are given it, unless they say otherwise
     parallel: bool | None = None  # beside other calls of the same step; None: if it is read-only

@@ -21,6 +21,8 @@ from kelpie_sim.canaries import (
     no_dedupe,
     no_fence,
     orphan_rows,
+    patient_circle,
+    restless_phone,
     slow_control,
     speak_first,
     stale_block,
@@ -33,7 +35,7 @@ CANARIES: tuple[Canary, ...] = tuple(
     for room in (
         belief_forever, deaf_reader, default_state, double_tool, dropped_call, early_sweep, endless_queue,
         forgetful_router, forgotten_link, forgotten_step, gap, hasty_takeover, impatient_reader, last_come_first,
-        lost_queue, lost_reminder, lost_unfinished, no_dedupe, no_fence, orphan_rows, slow_control, speak_first,
-        stale_block, swallowed_commit,
+        lost_queue, lost_reminder, lost_unfinished, no_dedupe, no_fence, orphan_rows, patient_circle,
+        restless_phone, slow_control, speak_first, stale_block, swallowed_commit,
     )
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from kelpie_sim.draw import stream
 from kelpie_sim.play import Workload
+from kelpie_sim.workloads.agent_calls import AgentCalls
 from kelpie_sim.workloads.compaction import Compaction
 from kelpie_sim.workloads.conversations import Conversations
 from kelpie_sim.workloads.crowd import Crowd
@@ -20,9 +21,10 @@ WORKLOADS: dict[str, type[Workload]] = {
     "reminders": Reminders,
     "crowd": Crowd,
     "hurried": Hurried,
+    "agent_calls": AgentCalls,
 }
 _SHARES = ("conversations",) * 8 + ("shared_memory",) * 4 + ("streams",) * 4 + ("lifecycle",) * 5 + ("compaction",) * 4
-_SHARES += ("reminders",) * 2 + ("hurried",) * 2 + ("crowd",)
+_SHARES += ("reminders",) * 2 + ("hurried",) * 2 + ("crowd",) + ("agent_calls",) * 3
 
 
 def workload_of(seed: int) -> str:

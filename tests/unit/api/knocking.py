@@ -153,9 +153,9 @@ class Visitor:
 
 
 @asynccontextmanager
-async def visit() -> AsyncIterator[Visitor]:
+async def visit(given: ScriptedModels | None = None) -> AsyncIterator[Visitor]:
     """A node that lives while the block runs."""
-    world, models = system_world(), ScriptedModels()
+    world, models = system_world(), given or ScriptedModels()
     vault, embeddings = Vault(bytes(32), world.entropy), Embeddings(None)
     sandbox = SimSandbox(answer_ok)
     node = build_node(

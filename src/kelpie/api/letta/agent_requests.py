@@ -50,6 +50,13 @@ BASE_TOOLS: dict[str, tuple[str, ...]] = {
 }
 
 
+MULTI_AGENT_TOOLS = (
+    "send_message_to_agent_and_wait_for_reply",
+    "send_message_to_agent_async",
+    "send_message_to_agents_matching_tags",
+)
+
+
 class ReasoningIn(Struct, frozen=True, kw_only=True):
     """How much to think, in OpenAI's words."""
 
@@ -166,7 +173,7 @@ class UpdateAgentIn(AgentFieldsIn, frozen=True, kw_only=True):
 def read_new_agent(wire: CreateAgentIn, name: str) -> NewAgent:
     """The agent to be made; `name` is for one without."""
     _refuse_unsupported(wire)
-    _refuse({"include_multi_agent_tools": wire.include_multi_agent_tools, "from_template": wire.from_template})
+    _refuse({"from_template": wire.from_template})
     _refuse({"memory_variables": wire.memory_variables})
     model = _handle(wire)
     if model is None:
@@ -184,7 +191,7 @@ def read_new_agent(wire: CreateAgentIn, name: str) -> NewAgent:
         new_blocks=tuple(NewBlock(**read_block_fields(block)) for block in wire.memory_blocks or ()),
         block_ids=tuple(BlockId(block_id) for block_id in wire.block_ids or ()),
         tool_names=tuple(wire.tools or ()),
-        optional_tool_names=BASE_TOOLS.get(wire.agent_type, ()) if wire.include_base_tools is not False else (),
+        optional_tool_names=_usual_tools(wire),
         tool_ids=tuple(ToolId(tool_id) for tool_id in wire.tool_ids or ()),
         messages=tuple(
             read_message(message, ("body", "initial_message_sequence", at)) for at, message in enumerate(messages)
@@ -298,6 +305,12 @@ def _handle(wire: AgentFieldsIn) -> str | None:
         return config.handle
     provider = config.provider_name or config.model_endpoint_type
     return None if config.model is None or provider is None else f"{provider}/{config.model}"
+
+
+def _usual_tools(wire: CreateAgentIn) -> tuple[str, ...]:
+    """The tools that agents of this kind are given without being named."""
+    base = BASE_TOOLS.get(wire.agent_type, ()) if wire.include_base_tools is not False else ()
+    return (*base, *MULTI_AGENT_TOOLS) if wire.include_multi_agent_tools else base
 
 
 def _embedding(wire: AgentFieldsIn) -> str | None:
