@@ -99,8 +99,12 @@ class Passages:
             raise NotFound(f"There are no passages of '{shelf_id}'", id=shelf_id)
         return found
 
-    async def add(self, shelf_id: str, passages: Sequence[Passage]) -> list[Passage]:
+    async def add(
+        self, shelf_id: str, passages: Sequence[Passage], also: Callable[[Batch], None] | None = None
+    ) -> list[Passage]:
         """Store passages, durably; as they are stored. One whose id is there already is left as it is.
+
+        `also` adds to each commit.
 
         Many are stored in several commits, one after the other. Raises NotFound, LimitExceeded, InvalidInput, Conflict.
         """
@@ -110,7 +114,7 @@ class Passages:
         stored: list[Passage] = []
         async with self._lock(shelf_id):
             for some in _in_commits(passages):
-                stored += await self._add_some(shelf_id, some)
+                stored += await self._add_some(shelf_id, some, also)
         assert len(stored) == len(passages)
         return stored
 
@@ -189,7 +193,9 @@ class Passages:
             lock = self._locks[shelf_id] = asyncio.Lock()
         return lock
 
-    async def _add_some(self, shelf_id: str, some: Sequence[Passage]) -> list[Passage]:
+    async def _add_some(
+        self, shelf_id: str, some: Sequence[Passage], also: Callable[[Batch], None] | None
+    ) -> list[Passage]:
         for attempt in range(EDIT_ATTEMPTS_MAX):
             shelf = await self.get_shelf(shelf_id)
             there = {one.id: one for one in await self.get_many(shelf_id, [passage.id for passage in some])}
@@ -203,6 +209,8 @@ class Passages:
                 batch.put_new(PASSAGES.at(shelf_id, passage.created_at_us, passage.id), passage)
                 batch.put(PLACES.at(shelf_id, passage.id), PassagePlace(created_at_us=passage.created_at_us))
             assert len(fresh) + len(there) == len(some)
+            if also is not None:
+                also(batch)
             version = await self._committed(batch, attempt)
             if version is not None:
                 assert version > shelf.version

@@ -1,8 +1,10 @@
 """Moving in from what a genuine retired server kept: everything is read, nothing is lost in silence."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from kelpie.errors import SecretUnreadable
@@ -10,6 +12,7 @@ from kelpie.importing.letta.ground import Ground
 from kelpie.importing.letta.plan import move_all
 from kelpie.importing.letta.secrets import OldSecrets, seal_as_there
 from kelpie.importing.report import Report, lines_of
+from kelpie.memory.passages import unpack_vector
 from tests.unit.api.knocking import Visitor, visit
 from tests.unit.importing.rows import RowsFile
 
@@ -145,3 +148,20 @@ def test_the_genuine_servers_own_seal_opens() -> None:
     rows = RowsFile("0.16.8").held["agent_environment_variables"]
     assert sorted({OldSecrets(KEY).read(row, "value") for row in rows if row["key"] == "WHISPER_END"}) == ["..."]
     assert OldSecrets(KEY).read(next(row for row in rows if row["key"] == "TOKEN"), "value").startswith("sk-")
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_passages_keep_their_vectors(run: Run, release: str) -> None:
+    """Goal: what was near stays near. Method: each stored vector against the one in the old database."""
+
+    async def scenario() -> None:
+        async with visit() as visitor:
+            source = RowsFile(release)
+            await move(visitor, source)
+            for row in source.held["archival_passages"]:
+                (passage,) = await visitor.node.house.archives.passages.get_many(row["archive_id"], [row["id"]])
+                there = json.loads(row["embedding"])[:1_536]
+                assert np.allclose(unpack_vector(passage.vector), there, atol=1e-6)
+                assert (passage.text, list(passage.tags)) == (row["text"], row["tags"] or [])
+
+    run(scenario())

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from kelpie.importing.journal import Left, Progress
 from kelpie.importing.letta.agents import Agents, Conversations
+from kelpie.importing.letta.archives import ArchivedPassages, Archives
 from kelpie.importing.letta.ground import Ground
 from kelpie.importing.letta.kinds import Blocks, Providers, Tools, ToolServers
 from kelpie.importing.move import Kind, Mover
@@ -12,7 +13,7 @@ from kelpie.importing.report import Report
 # Rows that come along inside of others, or say nothing that is not said elsewhere.
 WITHIN = frozenset(
     "agents_tags tools_agents blocks_agents agent_environment_variables messages conversation_messages"
-    " blocks_conversations alembic_version".split()
+    " blocks_conversations archives_agents passage_tags alembic_version".split()
 )
 STAYING = {
     "organizations": "this server has one organisation",
@@ -42,6 +43,8 @@ def kinds_of(ground: Ground, *, dry: bool) -> list[Kind]:
         Blocks(ground),
         agents,
         Conversations(ground, agents, dry=dry),
+        Archives(ground, agents),
+        ArchivedPassages(ground, dry=dry),
     ]
 
 
