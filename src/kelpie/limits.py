@@ -145,6 +145,8 @@ METADATA_BYTES_MAX = 64_000
 IMPORT_ROWS_AT_ONCE = 200  # of the source; vectors make the largest, about 40 kB each
 IMPORT_LINKS_MAX = 10_000  # rows of one table of links that are about one thing
 IMPORT_CONNECT_SECONDS_MAX = 20
+IMPORT_REQUEST_SECONDS_MAX = 300  # of a server's API; the retired one now and then takes a minute
+IMPORT_FILE_BYTES_MAX = 200_000_000  # of an agent file on this machine
 
 # -- archives ----------------------------------------------------------------------------------------------
 EMBEDDING_DIMENSIONS_MAX = 8_192

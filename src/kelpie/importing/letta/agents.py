@@ -22,7 +22,7 @@ from kelpie.agent.state import (
     WindowEntry,
 )
 from kelpie.api.letta.agent_file.reading import Pen, convert
-from kelpie.api.letta.agent_file.rows import Place, read_row, read_time
+from kelpie.api.letta.agent_file.rows import CONTENT_KINDS, Place, read_row, read_time
 from kelpie.api.letta.agent_requests import AgentFieldsIn, CreateAgentIn, ModelSettingsIn, read_new_agent, read_sampling
 from kelpie.errors import InvalidInput
 from kelpie.ids import AgentId, AnyThreadId, BlockId, ConversationId, MessageId, ThreadId
@@ -37,6 +37,7 @@ from kelpie.memory.render import compile_system
 from kelpie.storage.records import Batch
 
 STOP_REASONS: tuple[str, ...] = get_args(StopReason)
+SAME_MOMENT_US = 1_000_000  # dates of messages have seconds where the API tells them
 SAME = (
     "name agent_type system description llm_config embedding_config tool_rules timezone message_buffer_autoclear"
     " response_format hidden max_files_open per_file_view_window_char_limit project_id template_id base_template_id"
@@ -50,7 +51,7 @@ class Told(Struct, frozen=True, kw_only=True):
     count: int
     window: tuple[WindowEntry, ...]
     sum: int
-    lost: int  # that the window named and nobody had
+    without: tuple[str, ...]  # what is not as it was
 
 
 class Teller:
@@ -63,6 +64,8 @@ class Teller:
         self._conversation_id = conversation_id
         self._seqs: dict[str, int] = {}
         self._sum = 0
+        self._last_us = 0  # of the message before
+        self._noted: set[str] = set()  # of what a note stands in place; in no order
 
     async def tell(self, system: Row, shown: list[str], rows: AsyncIterator[Row], *, dry: bool) -> Told:
         """Everything, in as many commits as it takes; nobody finds it before the state of the thread is there."""
@@ -79,7 +82,12 @@ class Teller:
         seen = [system["id"], *[id for id in shown if id != system["id"]]]
         window = [WindowEntry(id=MessageId(id), seq=self._seqs[id]) for id in seen if id in self._seqs]
         assert window[0].seq == 0, "a window begins with the system message"
-        return Told(count=len(self._seqs), window=tuple(window), sum=self._sum, lost=len(seen) - len(window))
+        without = tuple(
+            f"a note stands in its messages in place of content of type '{kind}'" for kind in sorted(self._noted)
+        )
+        if len(seen) > len(window):
+            without += ("its window named messages that are not there",)
+        return Told(count=len(self._seqs), window=tuple(window), sum=self._sum, without=without)
 
     def _add(self, pen: Pen, row: Row) -> None:
         place = Place(
@@ -88,7 +96,12 @@ class Teller:
             conversation_id=self._conversation_id,
             seq=len(self._seqs),
         )
+        row, noted = with_notes(row)
+        self._noted |= noted
         message = read_row(row, place)
+        if 0 <= self._last_us - message.created_at_us < SAME_MOMENT_US:  # what came later is later
+            message = msgspec.structs.replace(message, created_at_us=self._last_us + 1)
+        self._last_us = message.created_at_us
         self._seqs[row["id"]] = place.seq
         self._sum += digest(MESSAGES.at(message.thread_id, message.seq), message)
         append(pen.batch, message)
@@ -114,7 +127,7 @@ class Agents:
         shown = [str(id) for id in row.get("message_ids") or ()]
         blocks = await house.blocks.get_many([BlockId(id) for id in entity["block_ids"]])
         text = compile_system(new.system, [found.value for found in blocks if found is not None])
-        system = await system_row(self._ground, shown, text, row)
+        system = await system_row(self._ground, shown, text, row, agent_id=agent_id)
         told = await Teller(self._ground, agent_id, None).tell(system, shown, self._messages(agent_id), dry=self._dry)
         past = Past(
             id=agent_id,
@@ -127,7 +140,7 @@ class Agents:
             last_stop_reason=read_stop(row.get("last_stop_reason")),
         )
         parts = {"messages": told.count}
-        without = tuple(f"its tool '{name}' is not here" for name in missing) + lost_of(told)
+        without = tuple(f"its tool '{name}' is not here" for name in missing) + told.without
         if await self._ground.links("agent_environment_variables", "id", agent_id=agent_id):
             without += ("its secrets cannot be kept here yet",)
 
@@ -217,7 +230,7 @@ class Conversations:
         batch.put(AGENT_THREADS.at(agent_id, id), ThreadIndex(id=id))
         own = digest(CONVERSATIONS.at(id), conversation) + digest(STATES.at(id), state)
         parts = {"messages of conversations": told.count}
-        also(batch, Carried(sum=own + told.sum, parts=parts, without=lost_of(told)))
+        also(batch, Carried(sum=own + told.sum, parts=parts, without=told.without))
         return DONE
 
     async def stored(self, id: str) -> int:
@@ -244,9 +257,9 @@ async def pages(ground: Ground, table: str, by: str, **where: str) -> AsyncItera
         after = rows[-1][by]
 
 
-async def system_row(ground: Ground, shown: list[str], text: str, row: Row) -> Row:
+async def system_row(ground: Ground, shown: list[str], text: str, row: Row, **where: str) -> Row:
     """The system message that the window begins with; if there is none, one of our making, under the thread's uuid."""
-    for found in await ground.source.rows("messages", limit=1, where={"id": shown[0]}) if shown else ():
+    for found in await ground.source.rows("messages", limit=1, where={**where, "id": shown[0]}) if shown else ():
         if found["role"] == "system":
             return found
     own = f"message-{str(row['id']).partition('-')[2]}"
@@ -266,9 +279,16 @@ async def sum_of_history(ground: Ground, thread_id: AnyThreadId) -> int:
         after = found[-1].seq
 
 
-def lost_of(told: Told) -> tuple[str, ...]:
-    """What is to be said of messages that were not there."""
-    return ("its window named messages that are not there",) if told.lost else ()
+def with_notes(row: Row) -> tuple[Row, set[str]]:
+    """The message with a note in place of each piece of content that has no place here; their types."""
+    content = row.get("content")
+    kinds = {str(piece.get("type")) for piece in content} - CONTENT_KINDS if isinstance(content, list) else set()
+    if not kinds or not isinstance(content, list):
+        return row, set()
+    noted = [
+        {"type": "text", "text": f"[{piece.get('type')}]"} if piece.get("type") in kinds else piece for piece in content
+    ]
+    return {**row, "content": noted}, kinds
 
 
 def read_stop(reason: str | None) -> StopReason | None:

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -14,10 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kelpie.cli.exits import OK, PROBLEM
 from kelpie.config import Config, read_config
 from kelpie.errors import InvalidInput
-from kelpie.importing.letta.database import open_database
+from kelpie.importing.letta.database import Database, open_database
+from kelpie.importing.letta.files import move_file
 from kelpie.importing.letta.ground import Ground
 from kelpie.importing.letta.plan import kinds_of, move_all
 from kelpie.importing.letta.secrets import OldSecrets
+from kelpie.importing.letta.server import Server, open_server
 from kelpie.importing.report import Report, lines_of
 from kelpie.node import open_real
 
@@ -44,8 +47,13 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("what", choices=["letta"], help="whose data: a Letta V1 server's, 0.11 to 0.16")
     parser.add_argument(
-        "--from", dest="source", required=True, metavar="PLACE", help="postgresql://user:password@host:port/database"
+        "--from",
+        dest="source",
+        required=True,
+        metavar="PLACE",
+        help="postgresql://user:password@host:port/database, http://host:8283 of a server that runs, or a file.af",
     )
+    parser.add_argument("--api-key", metavar="KEY", help="the password of a server that wants one")
     parser.add_argument(
         "--encryption-key",
         default=os.environ.get("LETTA_ENCRYPTION_KEY"),
@@ -62,7 +70,10 @@ def parser() -> argparse.ArgumentParser:
 
 async def _move(config: Config, given: argparse.Namespace) -> Report:
     models = dict(_pair(each) for each in given.model)
-    source = await open_database(given.source)
+    if not given.source.startswith(("postgres", "http://", "https://")):
+        async with open_real(config) as node:
+            return await move_file(node.house, Path(given.source), dry=given.dry_run)
+    source = await open_source(given.source, given.api_key)
     try:
         async with open_real(config) as node:
             ground = Ground(house=node.house, source=source, secrets=OldSecrets(given.encryption_key), models=models)
@@ -79,6 +90,13 @@ async def _move(config: Config, given: argparse.Namespace) -> Report:
                 )
     finally:
         await source.close()
+
+
+async def open_source(place: str, api_key: str | None) -> Database | Server:
+    """The database or the server at that place. Raises InvalidInput, ServerUnreachable."""
+    if place.startswith("postgres"):
+        return await open_database(place)
+    return await open_server(place.rstrip("/"), api_key)
 
 
 def _bar() -> Progress:

@@ -27,6 +27,9 @@ KINDS: dict[str, MessageKind] = {
     "function": "tool",
     "summary": "summary",
 }
+CONTENT_KINDS = frozenset(
+    ("text", "reasoning", "summarized_reasoning", "redacted_reasoning", "omitted_reasoning", "tool_call")
+)
 _SECOND_US = 1_000_000
 
 
