@@ -165,3 +165,29 @@ def test_passages_keep_their_vectors(run: Run, release: str) -> None:
                 assert (passage.text, list(passage.tags)) == (row["text"], row["tags"] or [])
 
     run(scenario())
+
+
+def test_runs_and_steps_are_listed_as_before(run: Run) -> None:
+    """Goal: what an agent did is still there; a run that hung there for ever has failed here."""
+
+    async def scenario() -> None:
+        async with visit() as visitor:
+            source = RowsFile("0.16.8")
+            report = await move(visitor, source)
+            left = {id for each in report.kinds["runs"].left for id in each.named}
+            moved = [row for row in source.held["runs"] if row["id"] not in left]
+            assert moved
+            for row in moved:
+                shown = await visitor.ok("GET", f"/v1/runs/{row['id']}")
+                expected = row["status"] if row["status"] in ("completed", "failed", "cancelled") else "failed"
+                assert (shown["status"], shown["agent_id"]) == (expected, row["agent_id"])
+                steps = await visitor.ok("GET", f"/v1/runs/{row['id']}/steps")
+                assert {step["id"] for step in steps} == {
+                    step["id"] for step in source.held["steps"] if step["run_id"] == row["id"]
+                }
+                for step in steps:
+                    there = next(each for each in source.held["steps"] if each["id"] == step["id"])
+                    assert (step["prompt_tokens"] or 0) == there["prompt_tokens"]
+            assert len(await visitor.ok("GET", "/v1/runs/", query={"limit": 100})) == len(moved)
+
+    run(scenario())

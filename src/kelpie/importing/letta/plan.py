@@ -7,25 +7,25 @@ from kelpie.importing.letta.agents import Agents, Conversations
 from kelpie.importing.letta.archives import ArchivedPassages, Archives
 from kelpie.importing.letta.ground import Ground
 from kelpie.importing.letta.kinds import Blocks, Providers, Tools, ToolServers
+from kelpie.importing.letta.runs import Runs
 from kelpie.importing.move import Kind, Mover
 from kelpie.importing.report import Report
 
 # Rows that come along inside of others, or say nothing that is not said elsewhere.
 WITHIN = frozenset(
     "agents_tags tools_agents blocks_agents agent_environment_variables messages conversation_messages"
-    " blocks_conversations archives_agents passage_tags alembic_version".split()
+    " blocks_conversations archives_agents passage_tags steps step_metrics alembic_version".split()
 )
 STAYING = {
     "organizations": "this server has one organisation",
     "users": "this server has one user",
     "provider_models": "models are asked of their providers",
     "prompts": "nothing there or here reads them",
-    "jobs": "background jobs of the old server ended with it",
+    "jobs": "background jobs ended with the old server; before 0.12 they held the runs as well",
     "job_messages": "background jobs of the old server ended with it",
     "mcp_oauth": "logins to tool servers are bound to the old server's address; log in again",
     "provider_traces": "requests and replies of models were kept there for debugging only",
     "provider_trace_metadata": "requests and replies of models were kept there for debugging only",
-    "step_metrics": "timings of steps were kept there for statistics only",
     "run_metrics": "timings of runs were kept there for statistics only",
     "llm_batch_job": "batches of the old server ended with it",
     "llm_batch_items": "batches of the old server ended with it",
@@ -45,6 +45,7 @@ def kinds_of(ground: Ground, *, dry: bool) -> list[Kind]:
         Conversations(ground, agents, dry=dry),
         Archives(ground, agents),
         ArchivedPassages(ground, dry=dry),
+        Runs(ground, agents),
     ]
 
 

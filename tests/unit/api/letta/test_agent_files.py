@@ -188,3 +188,30 @@ def test_messages_may_be_left_out_and_skills_go_along(run: Run) -> None:
             assert (await visitor.call("GET", f"/v1/agents/{missing}/export")).status == 404
 
     run(scenario())
+
+
+@pytest.mark.parametrize("name", ["ada", "eve"])
+def test_a_genuine_file_goes_out_as_it_came_in(run: Run, name: str) -> None:
+    """Goal: what a genuine server wrote is written the same by ours. Method: without the rooms that are not here."""
+
+    async def scenario() -> None:
+        async with visit() as visitor:
+            file = genuine(name)
+            here = {tool["name"] for tool in await visitor.ok("GET", "/v1/tools/", query={"limit": 1_000})}
+            agent = file["agents"][0]
+            kept = [tool for tool in file["tools"] if tool["name"] in here or tool["tool_type"] == "custom"]
+            by_old = {tool["id"]: tool for tool in kept}
+            agent["tool_ids"] = [id for id in agent["tool_ids"] if id in by_old]
+            renumbered = {id: f"tool-{at}" for at, id in enumerate(agent["tool_ids"])}
+            agent["tool_ids"] = list(renumbered.values())
+            file["tools"] = [{**tool, "id": renumbered[tool["id"]]} for tool in kept]
+            agent.update(
+                source_ids=[], files_agents=[], tool_exec_environment_variables={}, secrets=None, tool_rules=[]
+            )
+            file.update(files=[], sources=[])
+            for message in agent["messages"]:
+                message["content"] = [part for part in message["content"] if part["type"] != "image"]
+            file.pop("created_at")
+            assert await exported(visitor, await taken_in(visitor, file)) == file
+
+    run(scenario())
