@@ -214,7 +214,8 @@ class Draft:
             stopped = (None, None) if finish is None else (finish.stop_reason, finish.error)
             record = steps.ended(record, now_us, *stopped)
         if over or self.asked is not None:
-            self.batch.put(STEPS.at(record.id), record)
+            put = self.batch.put_new if self.step is None else self.batch.put
+            put(STEPS.at(record.id), record)
         self.step = None if over else record
 
     def _note_first_token(self, told: Turn, record: StepRecord) -> None:

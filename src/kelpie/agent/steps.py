@@ -35,6 +35,7 @@ class Account(Struct, frozen=True, kw_only=True):
     context_tokens: int
     system: str
     tools: bytes  # the definitions that were offered, as JSON
+    shown: Shown  # the hashes of the two
     begun_at_us: int
     asked_ns: int
     first_ns: int | None  # until the first piece of a streamed reply
@@ -117,7 +118,7 @@ class Asking:
 
     def account(self, reply: ModelReply | None) -> Account:
         """What it came to; None: it failed."""
-        request = self._request
+        request, tools = self._request, _ENCODER.encode(self._request.tools)
         assert self._first_ns is None or self._first_ns >= 0
         assert self._first_ns is None or self._on_delta is not None
         return Account(
@@ -126,7 +127,8 @@ class Asking:
             streamed=self._on_delta is not None,
             context_tokens=self._context_tokens,
             system=request.system,
-            tools=_ENCODER.encode(request.tools),
+            tools=tools,
+            shown=Shown(system=_hash(request.system.encode()), tools=_hash(tools)),
             begun_at_us=self._begun_at_us,
             asked_ns=ns_since(self._begun_at_us, self._wall),
             first_ns=self._first_ns,
@@ -159,7 +161,7 @@ def answered(state: AgentState, turn: Turn, account: Account, reply_seq: int | N
         streamed=account.streamed,
         context_tokens=account.context_tokens,
         window=stretches([entry.seq for entry in state.window]),
-        shown=hashes_of(account),
+        shown=account.shown,
         reply_seq=reply_seq,
         called=account.called,
         finish=account.finish,
@@ -199,7 +201,7 @@ def keep_shown(batch: Batch, agent_id: AgentId, account: Account, kept: Shown | 
 
     What is larger than SHOWN_BYTES_MAX is not kept, and a trace says so.
     """
-    shown = hashes_of(account)
+    shown = account.shown
     if kept is None or kept.system != shown.system:
         _keep(batch, agent_id, shown.system, account.system)
     if kept is None or kept.tools != shown.tools:
@@ -212,11 +214,6 @@ def forget(batch: Batch, step_ids: Sequence[StepId]) -> None:
     for step_id in step_ids:
         batch.delete(STEPS.at(step_id))
         batch.delete(STEP_NOTES.at(step_id))
-
-
-def hashes_of(account: Account) -> Shown:
-    """What stands for the texts of a request."""
-    return Shown(system=_hash(account.system.encode()), tools=_hash(account.tools))
 
 
 def stretches(places: Sequence[int]) -> tuple[tuple[int, int], ...]:
