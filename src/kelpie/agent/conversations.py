@@ -52,6 +52,7 @@ from kelpie.memory import blocks as block_rows
 from kelpie.memory.blocks import BLOCKS, Block
 from kelpie.memory.history import History, StoredMessage, append
 from kelpie.memory.render import compile_system
+from kelpie.memory.words import words_of
 from kelpie.storage.collection import Collection
 from kelpie.storage.paging import Page
 from kelpie.storage.records import Batch, Records, stand_back
@@ -70,6 +71,14 @@ class NewConversation(Struct, frozen=True, kw_only=True):
     sampling: Sampling | None = None
     isolated_labels: tuple[str, ...] = ()
     hidden: bool | None = None
+
+
+class FoundConversation(Struct, frozen=True, kw_only=True):
+    """A conversation that a search found, the text that it looked through, and the part of the words found there."""
+
+    view: "ConversationView"
+    text: str
+    score: float
 
 
 class ConversationChanges(Struct, frozen=True, kw_only=True):
@@ -203,6 +212,31 @@ class Conversations:
         start = 0 if page.after is None else ids.index(page.after) + 1
         end = len(ids) if page.before is None else ids.index(page.before)
         return views[start:end][: page.limit]
+
+    async def search(
+        self, agent_id: AgentId | None, query: str, text: Literal["summary", "description"], limit: int
+    ) -> list[FoundConversation]:
+        """The conversations whose text has any word of the query: most words first, then the newest.
+
+        Raises NotFound for an unknown agent, LimitExceeded for too many conversations.
+        """
+        assert 0 < limit <= PAGE_ROWS_MAX
+        if agent_id is not None and await self._records.get(AGENTS.at(agent_id)) is None:
+            raise not_found(agent_id)
+        words = set(words_of(query))
+        scored = [(_words_found(each, text, words), each) for each in await self._every(agent_id) if not each.hidden]
+        scored = [(count, each) for count, each in scored if count]
+        scored.sort(key=lambda one: (one[0], one[1].created_at_us, one[1].id), reverse=True)
+        assert not scored or words
+        views = await self._with_states([each for _, each in scored[:limit]])
+        return [
+            FoundConversation(
+                view=view,
+                text=_text_of(view.conversation, text),
+                score=_words_found(view.conversation, text, words) / len(words),
+            )
+            for view in views
+        ]
 
     async def _every(self, agent_id: AgentId | None) -> list[Conversation]:
         """All conversations, or those of one agent."""
@@ -353,6 +387,16 @@ class Conversations:
 def open_conversations(records: Records, entropy: Entropy) -> Collection[Conversation]:
     """The conversations' own records, with their places in the order of creation."""
     return Collection(records, entropy, CONVERSATIONS, "Conversation")
+
+
+def _text_of(own: Conversation, text: Literal["summary", "description"]) -> str:
+    """That text of a conversation, or its other one where it has none."""
+    texts = (own.summary, own.description) if text == "summary" else (own.description, own.summary)
+    return texts[0] or texts[1] or ""
+
+
+def _words_found(own: Conversation, text: Literal["summary", "description"], words: set[str]) -> int:
+    return len(words.intersection(words_of(_text_of(own, text))))
 
 
 def _is_wanted(own: Conversation, wanted: ConversationFilter) -> bool:
