@@ -4,7 +4,7 @@ from typing import Any
 
 from letta_client import Letta
 
-from tests.system.talk import REHEARSED, mark, reply_with
+from tests.system.talk import OPENAI, REHEARSED, mark, reply_with
 from tests.wire.conftest import MakeAgent
 from tests.wire.wire import Wire
 
@@ -39,6 +39,16 @@ def test_a_conversation_begins_without_an_agent(client: Letta, wire: Wire) -> No
         wire.refuse("POST", "/v1/conversations/ephemeral", 404, {"model": "openai/nope-9", "system": ""})
     finally:
         client.agents.delete(made["agent_id"])
+
+
+def test_messages_are_summed_up_by_the_model_that_there_is(client: Letta, wire: Wire, make_agent: MakeAgent) -> None:
+    talk, title = client.conversations.create(agent_id=make_agent().id), mark("title")
+    body = {"prompt": "Give it a title.", "messages": [{"role": "user", "content": reply_with(title)}]}
+    path = f"/v1/conversations/{talk.id}/summarize"
+    for model in ({}, {"model": OPENAI}, {"model": "nobody/auto"}):
+        assert wire.post(path, {**body, **model}) == {"summary": title}
+    assert client.conversations.messages.list(talk.id).items[1:] == [], "nothing is stored"
+    wire.refuse("POST", path, 422, {**body, "messages": []})
 
 
 def only_text(reply: dict[str, Any]) -> str:

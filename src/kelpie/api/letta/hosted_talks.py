@@ -1,18 +1,23 @@
-"""Conversations as only the hosted service had them: found by what they are called, or begun without an agent."""
+"""Conversations as only the hosted service had them: found by their names, begun without an agent, summed up."""
 
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from kelpie.agent.conversations import NewConversation
+from kelpie.agent.thread import Thread
 from kelpie.api.letta.agent_requests import CreateAgentIn, ModelSettingsIn, Tokens, read_new_agent
 from kelpie.api.letta.conversations import ConversationOut, show_conversation
 from kelpie.api.letta.house import House
 from kelpie.api.letta.models import MODEL_SETTINGS_SHAPES
 from kelpie.api.letta.paging import read_cursor
+from kelpie.api.letta.threads import read_thread
 from kelpie.api.route import Ask, Route
-from kelpie.ids import AgentId
-from kelpie.limits import PAGE_ROWS_MAX, SEARCH_QUERY_CHARS_MAX
+from kelpie.errors import NotFound
+from kelpie.ids import AgentId, new_step_id
+from kelpie.limits import PAGE_ROWS_MAX, REQUEST_BYTES_MAX, SEARCH_QUERY_CHARS_MAX, TEXT_FIELD_CHARS_MAX
+from kelpie.llm.messages import ModelMessage, ModelRequest, TextPart
+from kelpie.llm.model import ModelInfo
 
 FOUND_DEFAULT = 20
 EPHEMERAL_NAME = "Ephemeral conversation"
@@ -46,6 +51,27 @@ class EphemeralIn(Struct, frozen=True, kw_only=True):
     system: str
     model_settings: ModelSettingsIn | None = None
     context_window_limit: Tokens | None = None
+
+
+class SaidIn(Struct, frozen=True, kw_only=True):
+    """One message of what is to be summed up."""
+
+    role: Literal["user", "assistant", "system"]
+    content: Annotated[str, Meta(max_length=REQUEST_BYTES_MAX)]
+
+
+class SummarizeIn(Struct, frozen=True, kw_only=True):
+    """What to make of these messages. A model that there is not stands for the conversation's own."""
+
+    prompt: Annotated[str, Meta(min_length=1, max_length=TEXT_FIELD_CHARS_MAX)]
+    messages: Annotated[list[SaidIn], Meta(min_length=1)]
+    model: str | None = None
+
+
+class SummaryOut(Struct, frozen=True, kw_only=True):
+    """What the model made of them."""
+
+    summary: str
 
 
 async def search_conversations(house: House, ask: Ask[None, SearchConversationsIn]) -> list[FoundConversationOut]:
@@ -84,6 +110,35 @@ async def create_ephemeral(house: House, ask: Ask[None, EphemeralIn]) -> Convers
     return await show_conversation(house, await house.conversations.create(agent.settings.id, NewConversation()))
 
 
+async def summarize(house: House, ask: Ask[None, SummarizeIn]) -> SummaryOut:
+    """What a model says to messages that the client gives, under a prompt that it gives; nothing is stored."""
+    thread = await read_thread(house, ask.path["conversation_id"], None)
+    info = await _summariser(house, thread, ask.body.model)
+    told = "\n\n".join(f"{one.role}: {one.content}" for one in ask.body.messages)
+    request = ModelRequest(
+        model=info.model,
+        system=ask.body.prompt,
+        messages=(ModelMessage(role="user", parts=(TextPart(text=told),)),),
+        step_id=new_step_id(house.world.entropy),
+    )
+    reply = await house.models.ask(info, request, None)
+    return SummaryOut(summary="".join(part.text for part in reply.parts if isinstance(part, TextPart)))
+
+
+async def _summariser(house: House, thread: Thread, handle: str | None) -> ModelInfo:
+    """The model that is named if there is such a one, else the conversation's, else its agent's."""
+    if handle is not None:
+        try:
+            return await house.models.find(handle)
+        except NotFound:
+            pass  # clients name models of the hosted service, e.g. one that picks another by itself
+    settings = await house.roster.get_settings(thread.agent_id)
+    if thread.conversation_id is None:
+        return await house.models.find(settings.model)
+    own = (await house.conversations.get(thread.conversation_id)).conversation
+    return await house.models.find(own.model or settings.model)
+
+
 ROUTES = (
     Route(
         method="POST",
@@ -108,5 +163,16 @@ ROUTES = (
         answer=ConversationOut,
         shapes=MODEL_SETTINGS_SHAPES,
         refusals=(400, 404),
+    ),
+    Route(
+        method="POST",
+        path="/v1/conversations/{conversation_id}/summarize",
+        name="summarize_conversation",
+        summary="Sum up messages of a conversation",
+        tag="hosted",
+        handler=summarize,
+        body=SummarizeIn,
+        answer=SummaryOut,
+        refusals=(400, 404, 503),
     ),
 )
