@@ -26,6 +26,15 @@ def test_who_asks_is_the_one_user(wire: Wire) -> None:
     }
 
 
+def test_the_secrets_of_an_agent_are_given_with_their_values(client: Letta, wire: Wire, make_agent: MakeAgent) -> None:
+    agent = make_agent(secrets={"TOKEN": "t0", "USER": "u"})
+    path = f"/v1/agents/{agent.id}/secrets"
+    assert {one["key"]: one["value"] for one in wire.get(path)} == {"TOKEN": "t0", "USER": "u"}
+    client.agents.update(agent.id, secrets={"TOKEN": "t1"})
+    assert {one["key"]: one["value"] for one in wire.get(path)} == {"TOKEN": "t1"}
+    wire.refuse("GET", "/v1/agents/agent-00000000-0000-4000-8000-000000000000/secrets", 404)
+
+
 def test_the_tool_servers_of_an_agent_are_those_that_it_has_tools_of(
     client: Letta, wire: Wire, make_agent: MakeAgent
 ) -> None:

@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from kelpie.api.letta.agent_shapes import SecretOut, show_secrets
 from kelpie.api.letta.house import House
 from kelpie.api.letta.mcp_servers import SHAPES, SHOWN, RanOut, RunIn, ServerOut, list_server_tools, run_server_tool
 from kelpie.api.letta.mcp_shapes import show_server
@@ -63,6 +64,11 @@ async def list_catalog(house: House, ask: Ask[None, None]) -> CatalogOut:
     return CatalogOut(models=models)
 
 
+async def list_secrets(house: House, ask: Ask[None, None]) -> list[SecretOut]:
+    """The agent's secrets, opened: the tool sets them as variables of what the agent runs on its side."""
+    return show_secrets(house, await house.roster.get_settings(AgentId(ask.path["agent_id"])))
+
+
 async def list_servers_of_agent(house: House, ask: Ask[None, None]) -> list[ServerOut]:
     """The tool servers that the agent has tools of."""
     settings = await house.roster.get_settings(AgentId(ask.path["agent_id"]))
@@ -102,6 +108,16 @@ ROUTES = (
         tag="hosted",
         handler=list_catalog,
         answer=CatalogOut,
+    ),
+    Route(
+        method="GET",
+        path="/v1/agents/{agent_id}/secrets",
+        name="list_secrets_of_agent",
+        summary="List an agent's secrets with their values",
+        tag="hosted",
+        handler=list_secrets,
+        answer=list[SecretOut],
+        refusals=(400, 404),
     ),
     Route(
         method="GET",
