@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from kelpie.api.letta import hosted_talks
 from kelpie.api.letta.agent_shapes import SecretOut, show_secrets
 from kelpie.api.letta.house import House
 from kelpie.api.letta.mcp_servers import SHAPES, SHOWN, RanOut, RunIn, ServerOut, list_server_tools, run_server_tool
@@ -152,4 +153,5 @@ ROUTES = (
         answer=RanOut,
         refusals=(400, 404, 503),
     ),
+    *hosted_talks.ROUTES,
 )

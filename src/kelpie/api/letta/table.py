@@ -14,7 +14,6 @@ from kelpie.api.letta import (
     folders,
     health,
     hosted,
-    hosted_talks,
     identities,
     jobs,
     left_out,
@@ -68,7 +67,6 @@ ROUTES: tuple[Route, ...] = (
     *hosted.ROUTES,
     *folders.ROUTES,
     *agent_folders.ROUTES,
-    *hosted_talks.ROUTES,
     *left_out.ROUTES,
 )
 ALIASES = {"latest": "v1"}
