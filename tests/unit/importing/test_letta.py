@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kelpie.agent.secrets import open_secrets
 from kelpie.errors import SecretUnreadable
 from kelpie.importing.letta.ground import Ground
 from kelpie.importing.letta.plan import move_all
@@ -189,5 +190,26 @@ def test_runs_and_steps_are_listed_as_before(run: Run) -> None:
                     there = next(each for each in source.held["steps"] if each["id"] == step["id"])
                     assert (step["prompt_tokens"] or 0) == there["prompt_tokens"]
             assert len(await visitor.ok("GET", "/v1/runs/", query={"limit": 100})) == len(moved)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_folders_come_with_files_and_secrets_with_agents(run: Run, release: str) -> None:
+    async def scenario() -> None:
+        async with visit() as visitor:
+            source = RowsFile(release)
+            report = await move(visitor, source)
+            house = visitor.node.house
+            for row in source.held["file_contents"]:
+                file = (await house.folders.files.get(row["file_id"])).value
+                assert (await house.folders.text(file), file.status) == (row["text"], "completed")
+            left = {id for each in report.kinds["agents"].left for id in each.named}
+            for row in [row for row in source.held["agents"] if row["id"] not in left]:
+                settings = await house.roster.get_settings(row["id"])
+                opened = open_secrets(house.vault, settings.secrets)
+                assert opened == {"WHISPER_END": "...", "TOKEN": f"sk-{row['name']}"}
+                links = [link["source_id"] for link in source.held["sources_agents"] if link["agent_id"] == row["id"]]
+                assert list(settings.folders) == links
 
     run(scenario())

@@ -9,6 +9,7 @@ from msgspec import Struct
 from kelpie.agent.conversations import open_conversations
 from kelpie.agent.drafts import Past
 from kelpie.agent.roster import AgentView
+from kelpie.agent.secrets import Secret, seal_secrets
 from kelpie.agent.state import (
     AGENT_THREADS,
     AGENTS,
@@ -124,6 +125,7 @@ class Agents:
             return Present()
         entity, missing = await self._entity(row)
         new = read_new_agent(convert(entity, CreateAgentIn, row["name"]), row["name"])
+        new = msgspec.structs.replace(new, secrets=await self._secrets(agent_id))
         shown = [str(id) for id in row.get("message_ids") or ()]
         blocks = await house.blocks.get_many([BlockId(id) for id in entity["block_ids"]])
         text = compile_system(new.system, [found.value for found in blocks if found is not None])
@@ -141,8 +143,6 @@ class Agents:
         )
         parts = {"messages": told.count}
         without = tuple(f"its tool '{name}' is not here" for name in missing) + told.without
-        if await self._ground.links("agent_environment_variables", "id", agent_id=agent_id):
-            without += ("its secrets cannot be kept here yet",)
 
         def journal(batch: Batch, view: AgentView) -> None:
             own = digest(AGENTS.at(agent_id), view.settings) + digest(STATES.at(agent_id), view.state)
@@ -180,6 +180,12 @@ class Agents:
             "include_base_tools": False,
         }
         return entity, missing
+
+    async def _secrets(self, agent_id: str) -> tuple[Secret, ...]:
+        """Its secrets, sealed anew. Raises SecretUnreadable."""
+        rows = await self._ground.links("agent_environment_variables", "id", agent_id=agent_id)
+        values = {one["key"]: self._ground.secrets.read(one, "value") or "" for one in rows}
+        return seal_secrets(self._ground.house.vault, self._ground.house.world.entropy, values)
 
     async def _messages(self, agent_id: str) -> AsyncIterator[Row]:
         """The messages of the agent that are in no conversation, in order."""

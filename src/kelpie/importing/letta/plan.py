@@ -5,6 +5,7 @@ from collections.abc import Callable
 from kelpie.importing.journal import Left, Progress
 from kelpie.importing.letta.agents import Agents, Conversations
 from kelpie.importing.letta.archives import ArchivedPassages, Archives
+from kelpie.importing.letta.folders import FilePassages, Files, Folders, OpenFiles
 from kelpie.importing.letta.ground import Ground
 from kelpie.importing.letta.kinds import Blocks, Providers, Tools, ToolServers
 from kelpie.importing.letta.runs import Runs
@@ -14,7 +15,8 @@ from kelpie.importing.report import Report
 # Rows that come along inside of others, or say nothing that is not said elsewhere.
 WITHIN = frozenset(
     "agents_tags tools_agents blocks_agents agent_environment_variables messages conversation_messages"
-    " blocks_conversations archives_agents passage_tags steps step_metrics alembic_version".split()
+    " blocks_conversations archives_agents passage_tags steps step_metrics sources_agents file_contents"
+    " alembic_version".split()
 )
 STAYING = {
     "organizations": "this server has one organisation",
@@ -45,6 +47,10 @@ def kinds_of(ground: Ground, *, dry: bool) -> list[Kind]:
         Conversations(ground, agents, dry=dry),
         Archives(ground, agents),
         ArchivedPassages(ground, dry=dry),
+        Folders(ground, agents),
+        Files(ground, dry=dry),
+        FilePassages(ground, dry=dry),
+        OpenFiles(ground, agents, dry=dry),
         Runs(ground, agents),
     ]
 

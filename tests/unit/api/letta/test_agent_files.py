@@ -205,9 +205,7 @@ def test_a_genuine_file_goes_out_as_it_came_in(run: Run, name: str) -> None:
             renumbered = {id: f"tool-{at}" for at, id in enumerate(agent["tool_ids"])}
             agent["tool_ids"] = list(renumbered.values())
             file["tools"] = [{**tool, "id": renumbered[tool["id"]]} for tool in kept]
-            agent.update(
-                source_ids=[], files_agents=[], tool_exec_environment_variables={}, secrets=None, tool_rules=[]
-            )
+            agent.update(source_ids=[], files_agents=[], tool_rules=[])
             file.update(files=[], sources=[])
             for message in agent["messages"]:
                 message["content"] = [part for part in message["content"] if part["type"] != "image"]
