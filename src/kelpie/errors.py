@@ -2,7 +2,7 @@
 
     KelpieError
       Refused            the caller's fault; nothing happened; the same request will be refused again
-        InvalidInput  NotFound  AlreadyExists  Forbidden  LimitExceeded  CallCycle  ModelRefused
+        InvalidInput  NotFound  AlreadyExists  AnswerAwaited  Forbidden  LimitExceeded  CallCycle  ModelRefused
         WindowOverflow  SecretUnreadable  SourceRefused
       Unavailable        nothing happened; the same request may succeed later
         Busy  NotOwner  Conflict  Draining  StoreDown  StorageFull  ModelUnavailable
@@ -63,6 +63,12 @@ class SourceRefused(InvalidInput):
     """The source of a tool does not say what its schema needs."""
 
     code = "source_refused"
+
+
+class AnswerAwaited(Refused):
+    """Tool calls wait for a client's answer, and nothing else is taken before it; `run_id` is the run that asks."""
+
+    code = "answer_awaited"
 
 
 class Forbidden(Refused):

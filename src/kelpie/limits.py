@@ -90,6 +90,7 @@ TURN_STEPS_DEFAULT = 50
 TURN_STEPS_MAX = 200
 TOOL_CALLS_PER_STEP_MAX = 64
 TOOL_CALLS_PARALLEL_MAX = 8
+CLIENT_TOOLS_MAX = 128  # tools, or skills, that a client brings with a request
 TOOL_DEADLINE_MS = 190_000  # a tool of one's own may take SANDBOX_DEADLINE_MS, as long as in the retired server
 TOOL_RETURN_CHARS_DEFAULT = 50_000
 TOOL_ARGUMENTS_BYTES_MAX = 100_000
@@ -102,6 +103,7 @@ MCP_BATCH_MAX = 64
 MESSAGES_PER_CALL_MAX = 64
 MESSAGE_BYTES_MAX = 400_000
 REPLY_CALLS_MAX = 512  # tool calls of one reply, those over TOOL_CALLS_PER_STEP_MAX included; beyond it is garbage
+LOGPROBS_BYTES_MAX = 900_000  # of one reply, kept beside its run
 STEP_RETURNS_BYTES_MAX = 300_000  # of all results of one step, which stand in the agent's state until the last is in
 SYSTEM_PROMPT_BYTES_MAX = 900_000  # instructions and blocks as compiled; kept as one message of the history
 RUN_INPUT_BYTES_MAX = 900_000  # a run's record also holds how it ended
@@ -127,6 +129,7 @@ COMPACTION_KEEP_PERCENT = 30
 SUMMARY_CHARS_MAX = 50_000
 SUMMARY_CLIP_CHARS_MIN = 200  # what is shown at least of each message that a summary request shows at all
 MESSAGE_OVERHEAD_TOKENS = 4  # what a provider adds around one message, roughly; only ever used as an estimate
+IMAGE_TOKENS = 1_500  # of a picture of usual size, roughly; only ever used as an estimate
 CONTEXT_WINDOW_TOKENS_DEFAULT = 32_000
 CONTEXT_WINDOW_TOKENS_MIN = 1_000
 CONTEXT_WINDOW_TOKENS_MAX = 10_000_000
@@ -137,6 +140,7 @@ AGENT_NAME_CHARS_MAX = 256
 AGENT_SYSTEM_CHARS_MAX = 200_000
 AGENT_TAGS_MAX = 64
 AGENT_TOOLS_MAX = 128
+TOOL_RULES_MAX = 512
 AGENTS_SCANNED_MAX = 100_000  # agents, or runs, that one filtered list or count looks at
 TEXT_FIELD_CHARS_MAX = 10_000
 METADATA_BYTES_MAX = 64_000
@@ -297,6 +301,7 @@ assert (
     MESSAGE_BYTES_MAX + STEP_RETURNS_BYTES_MAX + REPLY_CALLS_MAX * 200 + (WINDOW_ENTRIES_MAX + TURN_STEPS_MAX * 2) * 60
     < RECORD_BYTES_MAX
 ), "an agent's state holds a reply's calls, their results and the window"
+assert LOGPROBS_BYTES_MAX + 1_000 < RECORD_BYTES_MAX
 assert SYSTEM_PROMPT_BYTES_MAX + 1_000 < RECORD_BYTES_MAX
 assert RUN_INPUT_BYTES_MAX + 50_000 < RECORD_BYTES_MAX, "a run that was accepted can end, with the longest error"
 assert WINDOW_MESSAGES_MAX + MESSAGES_PER_CALL_MAX < WINDOW_ENTRIES_MAX

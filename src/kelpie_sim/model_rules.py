@@ -13,6 +13,7 @@ from kelpie_sim.model_wires import AskedBody, Block, Message, WireName
 _ANTHROPIC_ID = re.compile(r"[a-zA-Z0-9_-]+")
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _CACHE_MARKS_MAX = 4
+_PICTURES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _THINKING_TOKENS_MIN = 1_024
 _OPENAI_ID_CHARS_MAX = 40
 
@@ -33,6 +34,8 @@ def _anthropic_fault(asked: AskedBody) -> str | None:
             return "`max_tokens` must be greater than `thinking.budget_tokens`, which must be at least 1024"
         if asked.temperature not in (None, 1):
             return "`temperature` may only be set to 1 when thinking is enabled"
+        if _forces(asked):
+            return "Thinking may not be enabled when tool_choice forces tool use."
     if asked.messages[0].role != "user" or asked.messages[-1].role != "user":
         return "messages: the conversation must begin and end with a user message"
     if _cache_marks(asked) > _CACHE_MARKS_MAX:
@@ -51,7 +54,7 @@ def _anthropic_messages_fault(messages: list[Message]) -> str | None:
         blocks = message.content if isinstance(message.content, list) else [Block(text=message.content or "")]
         if not blocks:
             return f"{where}: content must not be empty"
-        fault = _blank_text(blocks, where)
+        fault = _blank_text(blocks, where) or _blank_picture(blocks, where)
         if fault:
             return fault
         results = [block.tool_use_id for block in blocks if block.type == "tool_result"]
@@ -73,6 +76,9 @@ def _anthropic_messages_fault(messages: list[Message]) -> str | None:
 
 
 def _openai_fault(asked: AskedBody) -> str | None:
+    fault = _openai_choice_fault(asked)
+    if fault is not None:
+        return fault
     open_ids: list[str] = []
     for index, message in enumerate(asked.messages):
         where = f"messages[{index}]"
@@ -96,6 +102,36 @@ def _openai_fault(asked: AskedBody) -> str | None:
         if message.role == "assistant" and not message.content and not message.tool_calls:
             return f"{where}: an assistant message needs content or tool_calls"
     return f"messages: missing tool messages for {open_ids}" if open_ids else None
+
+
+def _openai_choice_fault(asked: AskedBody) -> str | None:
+    if asked.tool_choice != "auto" and not asked.tools:
+        return "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified."
+    if asked.top_logprobs is not None and not asked.logprobs:
+        return "'top_logprobs' needs 'logprobs' to be true"
+    wanted = asked.response_format
+    if wanted is not None and wanted.type == "json_object":
+        texts = [message.content for message in asked.messages if isinstance(message.content, str)]
+        if not any("json" in text.casefold() for text in texts):
+            return "'messages' must contain the word 'json' in some form, to use 'response_format' of 'json_object'."
+    if wanted is not None and wanted.type == "json_schema" and wanted.json_schema is None:
+        return "Missing required parameter: 'response_format.json_schema'."
+    return None
+
+
+def _forces(asked: AskedBody) -> bool:
+    choice = asked.tool_choice
+    return choice != "auto" and (isinstance(choice, str) or choice.type in ("any", "tool"))
+
+
+def _blank_picture(blocks: list[Block], where: str) -> str | None:
+    for block in blocks:
+        source = block.source
+        if block.type == "image" and source is None:
+            return f"{where}: image.source: Field required"
+        if source is not None and source.type == "base64" and source.media_type not in _PICTURES:
+            return f"{where}: image.source.base64.media_type: Input should be one of {_PICTURES}"
+    return None
 
 
 def _cache_marks(asked: AskedBody) -> int:

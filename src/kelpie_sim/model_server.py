@@ -18,6 +18,7 @@ from typing import cast
 import msgspec
 from msgspec import Raw, Struct
 
+from kelpie.llm.forced import fill, form, pick
 from kelpie.llm.messages import ReasoningPart, TextPart, ToolCallPart
 from kelpie.llm.script import ScriptedCall, ScriptedText, read_script, words_after_return
 from kelpie_sim.model_embeddings import EMBEDDING_MODELS, AskedEmbeddings, embedding_fault, embeddings_whole
@@ -31,8 +32,10 @@ from kelpie_sim.model_wires import (
     WireName,
     anthropic_events,
     anthropic_whole,
+    asked_format,
     error_body,
     models_page,
+    offered_tools,
     openai_events,
     openai_whole,
     situation_of,
@@ -260,6 +263,7 @@ def _reply(
         parts.append(TextPart(text=words_after_return(situation.returned)))
     elif "fault-blank" not in names:
         parts.append(TextPart(text=f"This is the scripted model server. You said: {situation.said[:200]}"))
+    parts = _obey(asked, parts, wire, number)
     chars = sum(len(part.arguments if isinstance(part, ToolCallPart) else part.text) for part in parts)
     return Reply(
         number=number,
@@ -268,7 +272,21 @@ def _reply(
         input_tokens=request_bytes // 4,
         output_tokens=chars // 4 + 1,
         quirks=quirks,
+        logprobs=asked.top_logprobs or 0 if asked.logprobs else None,
     )
+
+
+def _obey(asked: AskedBody, parts: list[ReplyPart], wire: WireName, number: int) -> list[ReplyPart]:
+    """The reply as a call if there must be one, and in the form that is asked for."""
+    tools = offered_tools(asked)
+    if tools and not any(isinstance(part, ToolCallPart) for part in parts):
+        texts = "\n".join(part.text for part in parts if isinstance(part, TextPart))
+        tool = pick(tools)
+        call_id = f"{'toolu' if wire == 'anthropic' else 'call'}_{number}_0"
+        call = ToolCallPart(call_id=call_id, name=tool.name, arguments=fill(tool.parameters, texts))
+        return [*[part for part in parts if isinstance(part, ReasoningPart)], call]
+    wanted = asked_format(asked)
+    return [TextPart(text=form(part.text, wanted)) if isinstance(part, TextPart) else part for part in parts]
 
 
 def _perform(

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 from msgspec import Raw, Struct
 
-from kelpie.llm.messages import ReasoningPart, TextPart, ToolCallPart
+from kelpie.llm.messages import NO_JSON, ReasoningPart, ReplyFormat, TextPart, ToolCallPart, ToolDefinition
 
 WireName = Literal["openai", "anthropic"]
 ReplyPart = ReasoningPart | TextPart | ToolCallPart
@@ -35,6 +35,24 @@ class Block(Struct, omit_defaults=True):
     data: str = ""
     is_error: bool = False
     cache_control: object = None
+    source: "ImageSource | None" = None
+    image_url: "ImageUrl | None" = None
+
+
+class ImageSource(Struct):
+    """A picture on Anthropic's wire."""
+
+    type: str
+    media_type: str = ""
+    data: str = ""
+    url: str = ""
+
+
+class ImageUrl(Struct):
+    """A picture on OpenAI's wire."""
+
+    url: str
+    detail: str | None = None
 
 
 class Function(Struct):
@@ -68,7 +86,7 @@ class Offer(Struct):
 
     name: str = ""
     function: Function | None = None
-    input_schema: object = None
+    input_schema: Raw = Raw(b"{}")
     cache_control: object = None
 
 
@@ -77,6 +95,37 @@ class Thinking(Struct):
 
     type: str
     budget_tokens: int | None = None
+
+
+class ToolChoice(Struct):
+    """Whether and which tool must be called, on either wire."""
+
+    type: str
+    name: str = ""
+    function: Function | None = None
+
+
+class JsonSchema(Struct):
+    """The schema of a reply, on OpenAI's wire."""
+
+    name: str
+    schema: Raw = NO_JSON
+    strict: bool | None = None
+
+
+class ResponseFormat(Struct):
+    """The form of a reply, on either wire."""
+
+    type: str
+    json_schema: JsonSchema | None = None
+    schema: Raw = NO_JSON
+
+
+class OutputConfig(Struct):
+    """Anthropic's choices about the output."""
+
+    effort: str | None = None
+    format: ResponseFormat | None = None
 
 
 class StreamOptions(Struct):
@@ -96,6 +145,11 @@ class AskedBody(Struct):
     max_completion_tokens: int | None = None
     thinking: Thinking | None = None
     temperature: float | None = None
+    tool_choice: str | ToolChoice = "auto"
+    response_format: ResponseFormat | None = None
+    output_config: OutputConfig | None = None
+    logprobs: bool = False
+    top_logprobs: int | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
 
@@ -117,6 +171,35 @@ class Reply(Struct, frozen=True, kw_only=True):
     input_tokens: int
     output_tokens: int
     quirks: frozenset[str] = frozenset()  # only asked whether it holds a name
+    logprobs: int | None = None
+
+
+def offered_tools(asked: AskedBody) -> list[ToolDefinition]:
+    """The tools of which one must be called; none: the model may do as it likes."""
+    choice = asked.tool_choice
+    kind = choice if isinstance(choice, str) else choice.type
+    if kind not in ("required", "any", "tool", "function"):
+        return []
+    named = "" if isinstance(choice, str) else choice.function.name if choice.function else choice.name
+    tools: list[ToolDefinition] = []
+    for offer in asked.tools:
+        function = offer.function or Function(name=offer.name, parameters=offer.input_schema)
+        if not named or function.name == named:
+            tools.append(ToolDefinition(name=function.name, description="", parameters=function.parameters))
+    return tools
+
+
+def asked_format(asked: AskedBody) -> ReplyFormat | None:
+    """The form in which the reply is wanted."""
+    wanted = asked.response_format
+    if wanted is None and asked.output_config is not None:
+        wanted = asked.output_config.format
+    if wanted is None or wanted.type == "text":
+        return None
+    if wanted.type == "json_object":
+        return ReplyFormat(kind="json_object")
+    schema = wanted.schema if wanted.json_schema is None else wanted.json_schema.schema
+    return ReplyFormat(kind="json_schema", schema=schema)
 
 
 def situation_of(messages: list[Message]) -> Situation:
@@ -156,7 +239,7 @@ def openai_whole(reply: Reply) -> bytes:
         message["tool_calls"] = calls
     finish = "tool_calls" if calls else "stop"
     body = _openai_head(reply, "chat.completion") | {
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}]
+        "choices": [{"index": 0, "message": message, "logprobs": _logprobs(reply), "finish_reason": finish}]
     }
     if "no-usage" not in reply.quirks:
         body["usage"] = _openai_usage(reply)
@@ -178,6 +261,8 @@ def openai_events(reply: Reply, *, include_usage: bool) -> list[bytes]:
                 calls += 1
     head = _openai_head(reply, "chat.completion.chunk")
     chunks = [head | {"choices": [_openai_choice(delta, None)]} for delta in deltas]
+    if reply.logprobs is not None:
+        chunks.append(head | {"choices": [_openai_choice({}, None) | {"logprobs": _logprobs(reply)}]})
     chunks.append(head | {"choices": [_openai_choice({}, "tool_calls" if calls else "stop")]})
     if include_usage and "no-usage" not in reply.quirks:
         chunks.append(head | {"choices": [], "usage": _openai_usage(reply)})
@@ -260,6 +345,17 @@ def _openai_head(reply: Reply, kind: str) -> dict[str, object]:
 
 def _openai_choice(delta: dict[str, object], finish: str | None) -> dict[str, object]:
     return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+
+
+def _logprobs(reply: Reply) -> dict[str, object] | None:
+    """Of each word of the text: certain, with as many candidates as are asked for, all the same."""
+    if reply.logprobs is None:
+        return None
+    content: list[dict[str, object]] = []
+    for word in _WORD.findall(_text(reply)):
+        token: dict[str, object] = {"token": word, "logprob": -0.5, "bytes": list(word.encode())}
+        content.append(token | {"top_logprobs": [token] * reply.logprobs})
+    return {"content": content, "refusal": None}
 
 
 def _openai_usage(reply: Reply) -> dict[str, object]:

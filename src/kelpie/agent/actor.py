@@ -21,8 +21,8 @@ import msgspec
 from kelpie.actor.mailbox import Letter, Mailbox
 from kelpie.actor.recovery import Done, Remind, Resume, disarm
 from kelpie.actor.tenure import Tenure
-from kelpie.agent import inbox, removal
-from kelpie.agent.admission import NO_ROOM, check_run, has_room
+from kelpie.agent import approvals, inbox, removal
+from kelpie.agent.admission import NO_ROOM, has_room
 from kelpie.agent.calls import Accepted, Cancel, CancelledRuns, Delete, Recompile, Reset, Send, SetWindow
 from kelpie.agent.effects import (
     AskModel,
@@ -40,9 +40,10 @@ from kelpie.agent.journal import Draft
 from kelpie.agent.owner import COMMIT_RETRY_FIRST_MS, ThreadOwner
 from kelpie.agent.performer import Asked, MemoryWork, Performer, Summary
 from kelpie.agent.pieces import PieceBuffer
-from kelpie.agent.state import INBOX, RUNS, Run
+from kelpie.agent.state import RUNS, InputMessage
 from kelpie.agent.steps import ns_since
 from kelpie.agent.thread import thread_not_found
+from kelpie.agent.turn import answer as answer_calls
 from kelpie.agent.turn import begin, step
 from kelpie.agent.window_edits import WindowEdit, edit_window, recompile
 from kelpie.errors import ActivationLost, Busy, Conflict, Refused, Unavailable
@@ -133,7 +134,7 @@ class AgentActor(ThreadOwner):
             await self._tell_pieces()
         elif self._memory_calls:
             await self._use_memory(self._memory_calls.popleft())
-        elif self._state.turn is None and self._state.queue:
+        elif self._state.turn is None and self._state.queue and self._state.awaiting is None:
             await self._begin_queued()
         else:
             return False
@@ -181,21 +182,13 @@ class AgentActor(ThreadOwner):
         seen = await self._seen(send)
         if seen is not None:
             return Accepted(run_id=seen)
+        answer = approvals.answers_in(send.messages)
+        if answer is not None:
+            return await self._accept_answer(send, answer)
+        approvals.check_order(self._state, send.messages)
         idle = self._state.turn is None and not self._state.queue
-        now_us = self._world.wall.now_us()
-        run = Run(
-            id=send.run_id,
-            agent_id=self._state.thread.agent_id,
-            conversation_id=self._state.thread.conversation_id,
-            status="running" if idle else "created",
-            input=send.messages,
-            options=send.options,
-            created_at_us=now_us,
-        )
-        check_run(self._state, run)
-        draft = self._draft()
-        draft.accept(run)
-        draft.state = inbox.remember(draft.batch, draft.state, send, await self._records.store.now_ms())
+        run = self._new_run(send, "running" if idle else "created")
+        draft = await self._accepting(send, run)
         if not idle:
             draft.change(queue=(*draft.state.queue, run.id))
             draft.batch.put(RUNS.at(run.id), run)
@@ -208,18 +201,27 @@ class AgentActor(ThreadOwner):
         self._perform(decision.effect)
         return Accepted(run_id=run.id)
 
-    async def _seen(self, send: Send) -> RunId | None:
-        """The run that answers this request already."""
-        if send.key_hash is None:
-            return send.run_id if await self._records.get(RUNS.at(send.run_id)) is not None else None
-        entry, run = await self._records.get_two(INBOX.at(self._id, send.key_hash), RUNS.at(send.run_id))
-        if run is not None:
-            return run.value.id
-        if entry is None:
-            return None
-        inbox.check_same(entry.value, send)
-        self._world.marks.reached("a client's repeat got the first answer")
-        return entry.value.run_id
+    async def _accept_answer(self, send: Send, answer: InputMessage) -> Accepted:
+        """What a client says of calls that wait begins a turn in the middle of their step, before what is queued."""
+        before = approvals.answered_before(self._state, answer)
+        if before is not None:
+            self._world.marks.reached("an answer to waiting calls was repeated")
+            return Accepted(run_id=before)
+        awaiting = self._state.awaiting
+        assert awaiting is not None and self._state.turn is None
+        completed = approvals.complete(awaiting, answer)
+        answered = approvals.note_answer(awaiting, answer, send.run_id)
+        run = self._new_run(send, "running")
+        run = msgspec.structs.replace(run, input=(completed, *run.input[1:]))
+        draft = await self._accepting(send, run)
+        answers = approvals.answers_of(completed)
+        assert len(answers) == len(answered.call_ids), "each call that asks is answered once"
+        decision = answer_calls(run.id, run.options, awaiting, answers, new_step_id(self._world.entropy))
+        draft.answer(run, answered, decision, self._window)
+        await self._commit(draft)
+        self._run = run if self._state.turn is not None else None
+        self._perform(decision.effect)
+        return Accepted(run_id=run.id)
 
     async def _begin_queued(self) -> None:
         run_id = self._state.queue[0]
@@ -267,6 +269,7 @@ class AgentActor(ThreadOwner):
                 self._pieces = None
                 if isinstance(report.told, Replied) and report.told.step_id == turn.step_id:
                     draft.refresh_system(self._window, report.system)
+                    draft.keep_logprobs(report.told.reply.logprobs)
                 draft.asked = report.account
                 if report.system is not None:  # else the settings were not read, or nothing was asked
                     self._forget = draft.forget = report.forget
@@ -356,10 +359,10 @@ class AgentActor(ThreadOwner):
         self._pieces_told_s = asyncio.get_running_loop().time()
 
     async def _compact(self) -> None:
-        turn = self._state.turn
-        assert turn is not None
+        turn, run = self._state.turn, self._run
+        assert turn is not None and run is not None
         self._tenure.check_may_act()
-        self._report(await self._performer.compact(self._state.thread, turn, list(self._window)))
+        self._report(await self._performer.compact(self._state.thread, turn, run, list(self._window)))
 
     async def _run_tool(self, call: ToolCallPart) -> None:
         turn = self._state.turn
@@ -431,6 +434,14 @@ class AgentActor(ThreadOwner):
         if turn is not None and (wanted is None or turn.run_id in wanted):
             await self._hear(Cancelled(), self._draft())
             cancelled.append(turn.run_id)
+        awaiting = self._state.awaiting
+        if awaiting is not None and (wanted is None or awaiting.run_id in wanted):
+            self._world.marks.reached("calls that waited for an answer were cancelled")
+            assert self._state.turn is None, "what waits is not running"
+            draft = self._draft()
+            draft.withdraw(awaiting)
+            await self._commit(draft)
+            cancelled.append(awaiting.run_id)
         return CancelledRuns(run_ids=tuple(cancelled))
 
     async def _edit_window(self, edit: WindowEdit) -> msgspec.Struct:
@@ -441,6 +452,9 @@ class AgentActor(ThreadOwner):
         elif self._has_work:
             raise Busy(f"'{self._id}' is busy with another active run", retry_after_ms=RETRY_AFTER_MS)
         else:
+            if self._state.awaiting is not None:
+                draft.withdraw(self._state.awaiting)
+                draft.messages = []  # in the history, not in the window
             reply = await edit_window(edit, draft, self._window, self._history)
         if draft.window is not None:
             await self._commit(draft)

@@ -27,10 +27,10 @@ def check_run(state: AgentState, run: Run) -> None:
             maximum=TURNS_QUEUED_MAX,
             retry_after_ms=RETRY_AFTER_MS,
         )
-    size = len(_ENCODER.encode(run.input))
+    size = len(_ENCODER.encode(run.input)) + len(_ENCODER.encode(run.options)) - len(b"{}")
     if size > RUN_INPUT_BYTES_MAX:
         raise LimitExceeded(
-            f"the messages have {size} bytes together and may have {RUN_INPUT_BYTES_MAX}",
+            f"the messages, and what is said beside them, have {size} bytes and may have {RUN_INPUT_BYTES_MAX}",
             limit="RUN_INPUT_BYTES_MAX",
             maximum=RUN_INPUT_BYTES_MAX,
         )

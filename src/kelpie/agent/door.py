@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from kelpie.actor.call import ActorAddress, Call, Lane
 from kelpie.actor.outbox import Numbered, Outbox, Stalled, StoredEvent, Subscription
@@ -20,11 +20,12 @@ from kelpie.agent import inbox
 from kelpie.agent.calls import Accepted, Cancel, CancelledRuns, Delete, Recompile, Recompiled, Reset, Send, SetWindow
 from kelpie.agent.events import DeltaEvent, FinishedEvent, MessageEvent, NumberedEvent, PiecesEvent, RunEvent
 from kelpie.agent.journal import EventBody, Finished, MessageRef, Pieces, finished_event
-from kelpie.agent.state import AGENT_RUNS, CONVERSATION_RUNS, RUNS, STATES, InputMessage, Run, RunOptions
+from kelpie.agent.state import AGENT_RUNS, CONVERSATION_RUNS, RUN_LOGPROBS, RUNS, STATES, InputMessage, Run, RunOptions
 from kelpie.agent.thread import Thread, thread_not_found
 from kelpie.errors import CallTimedOut, NotFound, OutcomeUnknown, RunStalled, Unavailable
 from kelpie.ids import AgentId, AnyThreadId, MessageId, RunId, new_run_id
 from kelpie.limits import EVENTS_PAGE_ROWS, FOLLOW_FAILURES_MAX, FOLLOW_POLL_MS, NUDGE_MS, REQUEST_DEADLINE_MS
+from kelpie.llm.messages import NO_JSON
 from kelpie.memory.history import History
 from kelpie.storage.records import Records
 from kelpie.world import World
@@ -134,6 +135,11 @@ class AgentDoor:
         if found is None:
             raise NotFound(f"Run with id '{run_id}' not found", id=run_id)
         return found.value
+
+    async def get_logprobs(self, run_id: RunId) -> Raw:
+        """The probabilities of the tokens of a run's last reply, as the provider told them; null when it told none."""
+        found = await self._records.get(RUN_LOGPROBS.at(run_id))
+        return NO_JSON if found is None else found.value.tokens
 
     async def list_runs(self, agent_id: AgentId, *, limit: int) -> list[Run]:
         """The agent's newest runs, newest first."""

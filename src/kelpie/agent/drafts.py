@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from kelpie.agent.rules import ToolRule
 from kelpie.agent.secrets import Secret
 from kelpie.agent.state import NO_JSON, AgentSettings, Compaction, InputMessage, StopReason, WindowEntry
 from kelpie.errors import InvalidInput, LimitExceeded
@@ -27,6 +28,7 @@ from kelpie.limits import (
     SUMMARY_CHARS_MAX,
     TAG_CHARS_MAX,
     TEXT_FIELD_CHARS_MAX,
+    TOOL_RULES_MAX,
 )
 from kelpie.llm.messages import Sampling, TextPart
 from kelpie.memory.lineage import NOWHERE, Lineage, check_lineage
@@ -78,6 +80,10 @@ class NewAgent(Struct, frozen=True, kw_only=True):
     tool_names: tuple[str, ...] = ()
     optional_tool_names: tuple[str, ...] = ()  # given if this server has them
     tool_ids: tuple[ToolId, ...] = ()
+    tool_rules: tuple[ToolRule, ...] = ()
+    rules_of_tools: tuple[ToolRule, ...] = ()  # added for those of these tools that the agent has
+    speaks_with: str | None = None
+    heartbeats: bool = False
     messages: tuple[InputMessage, ...] = ()  # what the agent is to find in its window from the beginning
     tags: tuple[str, ...] = ()
     description: str | None = None
@@ -121,6 +127,7 @@ class AgentChanges(Struct, frozen=True, kw_only=True):
     compaction: Compaction | UnsetType = UNSET
     block_ids: tuple[BlockId, ...] | UnsetType = UNSET
     tools: tuple[ToolId, ...] | UnsetType = UNSET
+    tool_rules: tuple[ToolRule, ...] | UnsetType = UNSET
     tags: tuple[str, ...] | UnsetType = UNSET
     description: str | None | UnsetType = UNSET
     metadata: Raw | UnsetType = UNSET
@@ -157,6 +164,7 @@ def check_settings(settings: AgentSettings) -> None:
     for field, raw in (("metadata", settings.metadata), ("settings", settings.wire)):
         _check_size(field, len(bytes(raw)), "METADATA_BYTES_MAX", METADATA_BYTES_MAX, "bytes")
     check_tool_count(len(settings.tools))
+    _check_rules(settings.tool_rules)
     _check_size("blocks", len(settings.blocks), "BLOCKS_PER_AGENT_MAX", BLOCKS_PER_AGENT_MAX, "blocks")
     _check_size("identity_ids", len(settings.identities), "IDENTITIES_PER_AGENT_MAX", IDENTITIES_PER_AGENT_MAX, "ids")
     check_lineage(settings.lineage)
@@ -205,7 +213,7 @@ def check_messages(messages: tuple[InputMessage, ...]) -> None:
     """At most MESSAGES_PER_CALL_MAX messages, none empty, none over MESSAGE_BYTES_MAX."""
     _check_size("messages", len(messages), "MESSAGES_PER_CALL_MAX", MESSAGES_PER_CALL_MAX, "messages")
     for message in messages:
-        if not any(isinstance(part, TextPart) and part.text for part in message.parts):
+        if not any(not isinstance(part, TextPart) or part.text for part in message.parts):
             raise InvalidInput("messages: empty content in a message", field="messages")
         size = len(msgspec.json.encode(message))
         _check_size("messages", size, "MESSAGE_BYTES_MAX", MESSAGE_BYTES_MAX, "bytes")
@@ -215,6 +223,11 @@ def check_message_fields(message: InputMessage) -> None:
     """The small fields of a message are small."""
     for field, text in (("otid", message.otid), ("name", message.name), ("sender_id", message.sender_id)):
         _check_size(field, len(text or ""), "AGENT_NAME_CHARS_MAX", AGENT_NAME_CHARS_MAX)
+
+
+def _check_rules(rules: tuple[ToolRule, ...]) -> None:
+    _check_size("tool_rules", len(rules), "TOOL_RULES_MAX", TOOL_RULES_MAX, "rules")
+    _check_size("tool_rules", len(msgspec.json.encode(rules)), "METADATA_BYTES_MAX", METADATA_BYTES_MAX, "bytes")
 
 
 def _check_compaction(compaction: Compaction) -> None:

@@ -4,7 +4,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from kelpie.agent.state import RunError, StopReason, Turn
+from kelpie.agent.rules import Policy
+from kelpie.agent.state import Awaiting, RunError, StopReason, Turn
 from kelpie.ids import MessageId, StepId
 from kelpie.llm.messages import ModelReply, Part, ToolCallPart, ToolReturnPart, Usage
 
@@ -12,11 +13,12 @@ from kelpie.llm.messages import ModelReply, Part, ToolCallPart, ToolReturnPart, 
 
 
 class Replied(Struct, frozen=True, kw_only=True):
-    """The model answered. `message_id` is what the reply will be called; `next_step_id` the step after it."""
+    """The model answered. `message_id` is what the reply will be called; `policy` what it may do."""
 
     step_id: StepId
     message_id: MessageId
     reply: ModelReply
+    policy: Policy = Policy()
 
 
 class ReplyFailed(Struct, frozen=True, kw_only=True):
@@ -25,6 +27,7 @@ class ReplyFailed(Struct, frozen=True, kw_only=True):
     step_id: StepId
     error: RunError
     overflow: bool
+    stop_reason: StopReason = "llm_api_error"
 
 
 class ToolReturned(Struct, frozen=True, kw_only=True):
@@ -113,9 +116,12 @@ class Decision(Struct, frozen=True, kw_only=True):
     """What follows: the turn as it stands now, what is added, and then either an effect or the end.
 
     `turn` and `messages` are committed before `effect` is performed. Neither effect nor finish: wait for more.
+    `input_follows`: what the run brought beside its answers joins the history now. With a finish may go what waits.
     """
 
     turn: Turn
     messages: tuple[NewMessage, ...] = ()
+    input_follows: bool = False
+    awaiting: Awaiting | None = None
     effect: Effect | None = None
     finish: Finish | None = None

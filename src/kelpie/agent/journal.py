@@ -17,21 +17,26 @@ from kelpie.agent.pieces import PieceBuffer
 from kelpie.agent.state import (
     AGENT_RUNS,
     CONVERSATION_RUNS,
+    RUN_LOGPROBS,
     RUNS,
     RUNS_BY_TIME,
     STATES,
     AgentState,
+    Answered,
+    Awaiting,
     InputMessage,
     Run,
     RunError,
     RunIndex,
+    RunLogprobs,
     Turn,
     WindowEntry,
 )
 from kelpie.agent.steps import STEPS, Account, StepRecord
+from kelpie.agent.turn import withdraw
 from kelpie.ids import MessageId, RunId, StepId, new_message_id
 from kelpie.limits import EVENTS_PER_RUN_MAX, PIECES_PER_RUN_MAX, TURN_STEPS_MAX, WINDOW_ENTRIES_MAX
-from kelpie.llm.messages import Delta, Part, TextPart
+from kelpie.llm.messages import NO_JSON, Delta, Part, TextPart
 from kelpie.memory.compaction import CompactionPlan
 from kelpie.memory.history import MESSAGES, MessageKind, StoredMessage, append
 from kelpie.storage.records import Batch, Found
@@ -107,32 +112,66 @@ class Draft:
         self.change(turn=turn)
         begin_work(self.batch, ActorAddress(self.state.id))
 
+    def answer(self, run: Run, answered: Answered, decision: Decision, window: list[StoredMessage]) -> None:
+        """The run begins with its first message, the answer; what else it brought follows the results of the calls."""
+        awaiting = self.state.awaiting
+        assert self.state.turn is None and awaiting is not None
+        assert run.status == "running" and run.input[0].kind == "approval"
+        turn = decision.turn
+        self.append_input(run.input[0], msgspec.structs.replace(turn, step_id=awaiting.step_id))
+        self.run = run
+        self.change(turn=turn, awaiting=None, answered=answered)
+        begin_work(self.batch, ActorAddress(self.state.id))
+        self.decide(decision, run, window)
+
+    def withdraw(self, awaiting: Awaiting) -> None:
+        """Nobody will answer the calls that wait: the model is told so, and the next run may begin."""
+        assert self.state.awaiting == awaiting
+        assert self.state.turn is None
+        told = withdraw(awaiting)
+        self._append(told.kind, told.parts, run_id=None, step_id=told.step_id)
+        self.change(awaiting=None)
+        if self.state.queue:
+            begin_work(self.batch, ActorAddress(self.state.id))
+
     def append_input(self, message: InputMessage, turn: Turn | None = None) -> None:
         """What somebody said joins the history, as a part of a turn or for a later one to find."""
         self._append(
-            message.kind, message.parts, turn, otid=message.otid, sender_id=message.sender_id, name=message.name
+            message.kind,
+            message.parts,
+            run_id=None if turn is None else turn.run_id,
+            step_id=None if turn is None else turn.step_id,
+            otid=message.otid,
+            sender_id=message.sender_id,
+            name=message.name,
         )
 
     def decide(self, decision: Decision, run: Run, window: list[StoredMessage]) -> None:
         """What the turn decided; `window` is the one that stands."""
         told = self.state.turn
         assert told is not None
-        past = told.past_steps if decision.turn.step_id == told.step_id else (*told.past_steps, told.step_id)
+        past = told.past_steps
+        if decision.turn.step_id != told.step_id and told.step > 0:  # else it is another run's, which this one answers
+            past = (*past, told.step_id)
         self.change(turn=msgspec.structs.replace(decision.turn, events=told.events, past_steps=past))
         for new in decision.messages:
             turn = self.state.turn
             assert turn is not None
-            message = self._append(new.kind, new.parts, msgspec.structs.replace(turn, step_id=new.step_id), id=new.id)
+            message = self._append(new.kind, new.parts, run_id=turn.run_id, step_id=new.step_id, id=new.id)
             self._tell(message)
+        if decision.input_follows:
+            for given in run.input[1:]:
+                self.append_input(given, decision.turn)
         self._note_step(told, decision)
         if decision.finish is not None:
             self._finish(decision.finish, run)
-            if self.forget:
+            self.change(awaiting=decision.awaiting)
+            if self.forget and decision.awaiting is None:
                 self.window, self.messages = (self.window or window)[:1], []
 
     def summarise(self, turn: Turn, part: TextPart, plan: CompactionPlan) -> None:
         """The summary joins the history, and in the window it takes the place of what it summarises."""
-        summary = self._append("summary", (part,), turn)
+        summary = self._append("summary", (part,), run_id=turn.run_id, step_id=turn.step_id)
         self.messages.remove(summary)
         self.window = list(plan.window_after(summary))
         self._tell(summary)
@@ -162,6 +201,12 @@ class Draft:
         self.batch.put(MESSAGES.at(first.thread_id, first.seq), shown)
         self.window = [shown, *window[1:]]
 
+    def keep_logprobs(self, tokens: Raw) -> None:
+        """Keep the probabilities of the reply's tokens, if they came, in the place of those of an earlier reply."""
+        turn = self.state.turn
+        if tokens != NO_JSON and turn is not None:
+            self.batch.put(RUN_LOGPROBS.at(turn.run_id), RunLogprobs(tokens=tokens))
+
     def drop_queued(self, run: Run, now_us: int, error: RunError | None = None) -> None:
         """A run that waited is cancelled, or fails, before it began."""
         assert run.id in self.state.queue
@@ -185,7 +230,8 @@ class Draft:
         entries += tuple(WindowEntry(id=each.id, seq=each.seq) for each in self.messages)
         assert len(entries) <= WINDOW_ENTRIES_MAX + TURN_MESSAGES_MAX, "no run begins in a window that is longer"
         self.change(window=entries, version=self.version)
-        if self.state.turn is None and not self.state.queue and not self.state.deleting:
+        waits = bool(self.state.queue) and self.state.awaiting is None
+        if self.state.turn is None and not waits and not self.state.deleting:
             end_work(self.batch, ActorAddress(self.state.id))
         self.batch.put(STATES.at(self.state.id), self.state)
         if self.run is not None:
@@ -242,7 +288,7 @@ class Draft:
             context_tokens=turn.context_tokens,
             steps=turn.step,
             events=turn.events + 1,
-            step_ids=(*turn.past_steps, turn.step_id),
+            step_ids=(*turn.past_steps, turn.step_id) if turn.step else (),
             first_token_at_us=turn.first_token_at_us,
         )
         self._note_event(run.id, finished_event(self.run), Finished())
@@ -257,8 +303,9 @@ class Draft:
         self,
         kind: MessageKind,
         parts: tuple[Part, ...],
-        turn: Turn | None,
         *,
+        run_id: RunId | None,
+        step_id: StepId | None,
         id: MessageId | None = None,
         otid: str | None = None,
         sender_id: str | None = None,
@@ -273,14 +320,14 @@ class Draft:
             kind=kind,
             parts=parts,
             created_at_us=max(self._world.wall.now_us(), self.state.clock_us + 1),
-            run_id=None if turn is None else turn.run_id,
-            step_id=None if turn is None else turn.step_id,
+            run_id=run_id,
+            step_id=step_id,
             otid=otid,
             sender_id=sender_id,
             name=name,
         )
         assert message.seq > 0, "the system message was the first"
-        assert (message.run_id is None) == (message.step_id is None)
+        assert message.parts, "a message says something"
         append(self.batch, message)
         self.messages.append(message)
         self.change(next_seq=message.seq + 1, clock_us=message.created_at_us)

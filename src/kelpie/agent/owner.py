@@ -9,13 +9,15 @@ import logging
 
 from kelpie.actor.outbox import Outbox
 from kelpie.actor.tenure import Tenure
-from kelpie.agent import removal
+from kelpie.agent import inbox, removal
+from kelpie.agent.admission import check_run
+from kelpie.agent.calls import Send
 from kelpie.agent.journal import Draft
-from kelpie.agent.state import RUNS, STATES, AgentState, Run
+from kelpie.agent.state import INBOX, RUNS, STATES, AgentState, Run, RunStatus
 from kelpie.agent.steps import STEPS, StepRecord
 from kelpie.agent.thread import thread_not_found
 from kelpie.errors import ActivationLost, Busy, Conflict, StorageFull, StoreDown
-from kelpie.ids import ThreadId
+from kelpie.ids import RunId, ThreadId
 from kelpie.limits import COMMIT_ATTEMPTS_MAX, GET_KEYS_MAX
 from kelpie.memory.history import History, StoredMessage
 from kelpie.memory.window import Counted
@@ -61,7 +63,7 @@ class ThreadOwner:
             assert found is not None, "a running turn has its run's record"
             self._run = found.value
             step = await self._records.get(STEPS.at(self._state.turn.step_id))
-            self._step = None if step is None else step.value
+            self._step = step.value if step is not None and step.value.status == "pending" else None
 
     @property
     def _state(self) -> AgentState:
@@ -70,7 +72,8 @@ class ThreadOwner:
 
     @property
     def _has_work(self) -> bool:
-        return self._state.turn is not None or bool(self._state.queue) or self._state.deleting
+        waits = bool(self._state.queue) and self._state.awaiting is None
+        return self._state.turn is not None or waits or self._state.deleting
 
     def _found_state(self) -> Found[AgentState]:
         assert self._found is not None
@@ -81,6 +84,40 @@ class ThreadOwner:
         draft.forget = self._forget
         draft.step = self._step
         return draft
+
+    def _new_run(self, send: Send, status: RunStatus) -> Run:
+        now_us = self._world.wall.now_us()
+        thread = self._state.thread
+        return Run(
+            id=send.run_id,
+            agent_id=thread.agent_id,
+            conversation_id=thread.conversation_id,
+            status=status,
+            input=send.messages,
+            options=send.options,
+            created_at_us=now_us,
+        )
+
+    async def _accepting(self, send: Send, run: Run) -> Draft:
+        """The commit that accepts a run, begun. Raises what `check_run` does."""
+        check_run(self._state, run)
+        draft = self._draft()
+        draft.accept(run)
+        draft.state = inbox.remember(draft.batch, draft.state, send, await self._records.store.now_ms())
+        return draft
+
+    async def _seen(self, send: Send) -> RunId | None:
+        """The run that answers this request already."""
+        if send.key_hash is None:
+            return send.run_id if await self._records.get(RUNS.at(send.run_id)) is not None else None
+        entry, run = await self._records.get_two(INBOX.at(self._id, send.key_hash), RUNS.at(send.run_id))
+        if run is not None:
+            return run.value.id
+        if entry is None:
+            return None
+        inbox.check_same(entry.value, send)
+        self._world.marks.reached("a client's repeat got the first answer")
+        return entry.value.run_id
 
     async def _commit_patiently(self, draft: Draft, *, conflicts: bool = True) -> None:
         """Commit what must not be lost, e.g. a model's reply: a store that is away for a moment is waited for.

@@ -18,9 +18,11 @@ from kelpie.agent.events import DeltaEvent
 from kelpie.agent.file_desk import FileDesk
 from kelpie.agent.journal import error_of
 from kelpie.agent.memory_tools import MemoryDesk, MemoryEdit, MemorySession, put_edits, use_memory_tool
+from kelpie.agent.offers import StepTools, step_tools, with_skills
 from kelpie.agent.pieces import PieceBuffer
+from kelpie.agent.rules import Policy, asked_of, without_heartbeat
 from kelpie.agent.settings import read_settings
-from kelpie.agent.state import AgentSettings, Run, Turn
+from kelpie.agent.state import AgentSettings, Run, RunOptions, Turn
 from kelpie.agent.steps import Account, Asking
 from kelpie.agent.thread import Thread
 from kelpie.agent.turn import may_compact
@@ -29,6 +31,7 @@ from kelpie.errors import KelpieError, LimitExceeded, ModelUnavailable, NotFound
 from kelpie.ids import MessageId, StepId, new_message_id
 from kelpie.limits import (
     CONTEXT_WINDOW_TOKENS_MAX,
+    LOGPROBS_BYTES_MAX,
     MESSAGE_BYTES_MAX,
     REPLY_CALLS_MAX,
     STEP_RETURNS_BYTES_MAX,
@@ -39,7 +42,9 @@ from kelpie.llm.messages import (
     Delta,
     ModelReply,
     ModelRequest,
+    TextDelta,
     TextPart,
+    ToolCallDelta,
     ToolCallPart,
     ToolDefinition,
     ToolReturnPart,
@@ -102,6 +107,8 @@ class _Prompt(Struct, frozen=True, kw_only=True):
     settings: AgentSettings
     info: ModelInfo
     system: str
+    shown: str  # what the model is told in its place, or with what the client added
+    step_tools: StepTools
     tools: tuple[ToolDefinition, ...]
     fixed: int
     budget: int
@@ -146,15 +153,19 @@ class Performer:
         assert turn.phase == "model"
         assert run.id == turn.run_id
         try:
-            prompt = await self._prepare(thread, turn)
+            prompt = await self._prepare(thread, turn, run.options, window)
         except (Refused, ModelUnavailable) as error:
             return Asked(told=_reply_failed(turn, error))
+        if prompt.step_tools.fault is not None:
+            error = error_of("invalid_input", prompt.step_tools.fault)
+            return Asked(told=ReplyFailed(step_id=turn.step_id, error=error, overflow=False, stop_reason="error"))
         if may_compact(turn) and self._is_full(prompt, window, counted):
             return Asked(told=WindowFull(step_id=turn.step_id))
+        assert run.id == turn.run_id
+        assert turn.phase == "model"
         self.outbox.forget_previews(run.id)  # of an attempt whose reply was lost
         message_id = new_message_id(self.world.entropy)
-        on_delta = self._previewer(turn, run, message_id, keep_pieces)
-        told, account = await self._reply(turn, prompt, window, message_id, on_delta)
+        told, account = await self._reply(turn, run, prompt, window, message_id, keep_pieces)
         return Asked(
             told=told,
             system=prompt.system,
@@ -168,10 +179,10 @@ class Performer:
         settings = await self._settings(thread)
         return await self._system(settings, await self._blocks(settings))
 
-    async def compact(self, thread: Thread, turn: Turn, window: Sequence[StoredMessage]) -> Summary | Asked:
+    async def compact(self, thread: Thread, turn: Turn, run: Run, window: Sequence[StoredMessage]) -> Summary | Asked:
         """Summarise what is oldest in the window. Each further attempt within a step keeps half as much."""
         try:
-            prompt = await self._prepare(thread, turn)
+            prompt = await self._prepare(thread, turn, run.options, window)
             budget = prompt.budget // 2**turn.compactions
             plan = _plan(prompt, window, budget)
             if plan is None:
@@ -189,26 +200,34 @@ class Performer:
     async def _reply(
         self,
         turn: Turn,
+        run: Run,
         prompt: _Prompt,
         window: Sequence[StoredMessage],
         message_id: MessageId,
-        on_delta: OnDelta | None,
+        keep_pieces: KeepPieces,
     ) -> tuple[Told, Account]:
+        assert run.id == turn.run_id
+        assert prompt.tools == prompt.step_tools.definitions
         request = ModelRequest(
             model=prompt.info.model,
-            system=prompt.system,
+            system=prompt.shown,
             messages=prompt_messages([tell_returns(message) for message in window]),
             tools=prompt.tools,
+            must_call=prompt.step_tools.must_call,
             sampling=prompt.settings.sampling,
+            logprobs=run.options.logprobs,
             step_id=turn.step_id,
         )
+        on_delta = self._previewer(turn, run, message_id, prompt.step_tools.policy, keep_pieces)
         asking = Asking(self.world.wall, prompt.info, request, prompt.context_tokens, on_delta)
         try:
             reply = await self._models.ask(prompt.info, request, asking.on_delta)
             _check_reply(reply)
         except (Refused, ModelUnavailable) as error:
             return _reply_failed(turn, error), asking.account(None)
-        return Replied(step_id=turn.step_id, message_id=message_id, reply=reply), asking.account(reply)
+        policy = prompt.step_tools.policy
+        replied = Replied(step_id=turn.step_id, message_id=message_id, reply=reply, policy=policy)
+        return replied, asking.account(reply)
 
     async def _summarise(self, prompt: _Prompt, turn: Turn, plan: CompactionPlan, budget: int) -> ModelReply:
         info = await self._summariser(prompt)
@@ -229,15 +248,18 @@ class Performer:
         except NotFound:
             return prompt.info
 
-    async def _prepare(self, thread: Thread, turn: Turn) -> _Prompt:
+    async def _prepare(
+        self, thread: Thread, turn: Turn, options: RunOptions, window: Sequence[StoredMessage]
+    ) -> _Prompt:
         settings = await self._settings(thread)
         blocks = await self._blocks(settings)
         info = await self._models.find(turn.model or settings.model)
-        tools = tuple(
-            ToolDefinition(name=tool.name, description=tool.description, parameters=tool.parameters)
-            for tool in (await self._tools_of(settings)).values()
-        )
+        offered = step_tools(settings, await self._tools_of(settings), options, turn, window)
+        tools = offered.definitions
         system = await self._system(settings, blocks)
+        shown = with_skills(system, options.client_skills) if options.system is None else options.system
+        if offered.note is not None:
+            shown = f"{shown}\n\n{offered.note}"
         assert settings.id == thread.agent_id
         assert len({tool.name for tool in tools}) == len(tools)
         context_tokens = min(settings.context_window_tokens, info.context_tokens)
@@ -245,8 +267,10 @@ class Performer:
             settings=settings,
             info=info,
             system=system,
+            shown=shown,
+            step_tools=offered,
             tools=tools,
-            fixed=fixed_tokens(system, tools),
+            fixed=fixed_tokens(shown, tools),
             budget=prompt_budget_tokens(context_tokens, settings.sampling.output_tokens_max),
             context_tokens=context_tokens,
         )
@@ -265,14 +289,16 @@ class Performer:
             return False
         return _plan(prompt, window, prompt.budget) is not None
 
-    def _previewer(self, turn: Turn, run: Run, message_id: MessageId, keep_pieces: KeepPieces) -> OnDelta | None:
+    def _previewer(
+        self, turn: Turn, run: Run, message_id: MessageId, policy: Policy, keep_pieces: KeepPieces
+    ) -> OnDelta | None:
         assert run.id == turn.run_id
         assert message_id
         if not run.options.stream_tokens:
             return None
         created_at_us = self.world.wall.now_us()
         if run.options.background:
-            return keep_pieces(turn.step_id, message_id, created_at_us).add
+            return _marked(policy, keep_pieces(turn.step_id, message_id, created_at_us).add)
         pieces = itertools.count()
 
         def preview(delta: Delta) -> None:
@@ -285,7 +311,7 @@ class Performer:
             )
             self.outbox.preview(run.id, event)
 
-        return preview
+        return _marked(policy, preview)
 
     # -- tools ------------------------------------------------------------------------------------------
 
@@ -358,7 +384,8 @@ class Performer:
             return _refusal(call, f"There is no tool named '{call.name}'. Your tools: {known}.")
         assert tool.name == call.name
         assert settings.id, "an agent calls"
-        arguments = check_arguments(tool, call.arguments)
+        written = without_heartbeat(call.arguments) if settings.heartbeats else call.arguments
+        arguments = check_arguments(tool, written)
         if isinstance(arguments, str):
             return _refusal(call, arguments)
         return ToolRequest(
@@ -406,22 +433,35 @@ def _refusal(call: ToolCallPart, text: str) -> ToolReturnPart:
     return ToolReturnPart(call_id=call.call_id, name=call.name, text=text, ok=False)
 
 
+def _marked(policy: Policy, hear: OnDelta) -> OnDelta:
+    """Pieces are heard with what is known of them beforehand: that their call will ask, that they are an aside."""
+    asking: dict[int, bool] = {}  # by part: the name comes with the first piece only
+
+    def mark(delta: Delta) -> None:
+        if isinstance(delta, ToolCallDelta):
+            if delta.name is not None:
+                asking[delta.part] = asked_of(policy, delta.name) is not None
+            delta = msgspec.structs.replace(delta, asks=asking.get(delta.part, False))
+        elif isinstance(delta, TextDelta) and policy.speaks is not None:
+            delta = msgspec.structs.replace(delta, aside=True)
+        hear(delta)
+
+    return mark
+
+
 def _check_reply(reply: ModelReply) -> None:
     """A reply that could not be stored would be asked for again and again."""
-    size = len(_ENCODER.encode(reply.parts))
-    if size > MESSAGE_BYTES_MAX:
-        raise LimitExceeded(
-            f"the model's reply has {size} bytes and may have {MESSAGE_BYTES_MAX}",
-            limit="MESSAGE_BYTES_MAX",
-            maximum=MESSAGE_BYTES_MAX,
-        )
-    calls = sum(isinstance(part, ToolCallPart) for part in reply.parts)
-    if calls > REPLY_CALLS_MAX:
-        raise LimitExceeded(
-            f"the model's reply calls {calls} tools and may call {REPLY_CALLS_MAX}",
-            limit="REPLY_CALLS_MAX",
-            maximum=REPLY_CALLS_MAX,
-        )
+    size, calls = len(_ENCODER.encode(reply.parts)), sum(isinstance(part, ToolCallPart) for part in reply.parts)
+    _check_bound(f"the model's reply has {size} bytes", size, "MESSAGE_BYTES_MAX", MESSAGE_BYTES_MAX)
+    _check_bound(f"the model's reply calls {calls} tools", calls, "REPLY_CALLS_MAX", REPLY_CALLS_MAX)
+    told = len(bytes(reply.logprobs))
+    what = f"the probabilities of the reply's tokens (ask for fewer, or for a shorter reply) have {told} bytes"
+    _check_bound(what, told, "LOGPROBS_BYTES_MAX", LOGPROBS_BYTES_MAX)
+
+
+def _check_bound(what: str, size: int, limit: str, maximum: int) -> None:
+    if size > maximum:
+        raise LimitExceeded(f"{what} and may have {maximum}", limit=limit, maximum=maximum)
 
 
 def _check_system(system: str) -> None:

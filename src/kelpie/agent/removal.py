@@ -23,6 +23,7 @@ from kelpie.agent.state import (
     AGENTS_BY_TIME,
     CONVERSATION_RUNS,
     CONVERSATIONS,
+    RUN_LOGPROBS,
     RUNS,
     RUNS_BY_TIME,
     STATES,
@@ -117,6 +118,7 @@ def remove_run(batch: Batch, run: Run, outbox: Outbox) -> None:
     outbox.delete(batch, run.id)
     steps.forget(batch, run.step_ids)
     batch.delete(RUNS.at(run.id))
+    batch.delete(RUN_LOGPROBS.at(run.id))
     batch.delete(RUNS_BY_TIME.at(run.created_at_us, run.id))
     batch.delete(AGENT_RUNS.at(run.agent_id, run.created_at_us, run.id))
     if run.conversation_id is not None:

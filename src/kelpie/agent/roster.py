@@ -18,9 +18,10 @@ from kelpie.agent.drafts import (
     check_message_fields,
     check_messages,
     check_settings,
-    check_tool_count,
 )
+from kelpie.agent.grants import asking_for, check_has_tool, granted_rules, tools_gone, tools_of, with_tools
 from kelpie.agent.identities import Identities
+from kelpie.agent.rules import with_approval
 from kelpie.agent.state import (
     AGENTS,
     AGENTS_BY_TIME,
@@ -31,7 +32,7 @@ from kelpie.agent.state import (
     BlockRef,
     WindowEntry,
 )
-from kelpie.errors import AlreadyExists, Conflict, InvalidInput, LimitExceeded, NotFound
+from kelpie.errors import AlreadyExists, Conflict, LimitExceeded, NotFound
 from kelpie.ids import AgentId, BlockId, ThreadId, ToolId, new_agent_id, new_message_id
 from kelpie.limits import (
     BLOCKS_PER_AGENT_MAX,
@@ -86,7 +87,8 @@ class Roster:
         Raises NotFound (model, block, tool), InvalidInput, LimitExceeded, AlreadyExists (two blocks of one label).
         """
         info = await self.find_model(new.model) if past is None else None
-        tools = await self._tools_of(new.tool_ids, new.tool_names, new.optional_tool_names)
+        tools = await tools_of(self._tools, new.tool_ids, new.tool_names, new.optional_tool_names)
+        new = msgspec.structs.replace(new, tool_rules=await granted_rules(self._tools, new, tools))
         agent_id = new_agent_id(self._world.entropy) if past is None else past.id
         made = [self._blocks.build(**msgspec.structs.asdict(block)) for block in new.new_blocks]
         for attempt in range(EDIT_ATTEMPTS_MAX):
@@ -144,24 +146,25 @@ class Roster:
             if changes.context_window_tokens is msgspec.UNSET:
                 window = min(info.context_tokens, CONTEXT_WINDOW_TOKENS_MAX)
                 changes = msgspec.structs.replace(changes, context_window_tokens=window)
-        if isinstance(changes.tools, tuple):
-            changes = msgspec.structs.replace(changes, tools=await self._tools_of(changes.tools, (), ()))
+        changes, given = await with_tools(self._tools, changes)
         if isinstance(changes.block_ids, tuple):
             await self._replace_blocks(agent_id, changes.block_ids)
-        await self._edit(agent_id, lambda now: apply_changes(now, changes, self._world.wall.now_us()))
+        await self._edit(
+            agent_id, lambda now: asking_for(given, now, apply_changes(now, changes, self._world.wall.now_us()))
+        )
         return await self.get(agent_id)
 
     # -- tools and blocks of an agent ----------------------------------------------------------------------
 
     async def attach_tool(self, agent_id: AgentId, tool_id: ToolId) -> AgentView:
         """Give the agent a tool; no change if it has it. Raises NotFound, LimitExceeded."""
-        await self._tools.find(tool_id)
-        gone = await self._tools_gone(agent_id)
+        tool = await self._tools.find(tool_id)
+        gone = await tools_gone(self._tools, await self.get_settings(agent_id))
 
         def change(now: AgentSettings) -> AgentSettings:
             kept = tuple(have for have in now.tools if have not in gone)
             tools = kept if tool_id in kept else (*kept, tool_id)
-            return msgspec.structs.replace(now, tools=tools)
+            return asking_for((tool,), now, msgspec.structs.replace(now, tools=tools))
 
         await self._edit(agent_id, self._stamped(change))
         return await self.get(agent_id)
@@ -171,6 +174,17 @@ class Roster:
 
         def change(now: AgentSettings) -> AgentSettings:
             return msgspec.structs.replace(now, tools=tuple(have for have in now.tools if have != tool_id))
+
+        await self._edit(agent_id, self._stamped(change))
+        return await self.get(agent_id)
+
+    async def require_approval(self, agent_id: AgentId, tool_name: str, *, required: bool) -> AgentView:
+        """Have a person allow each call that the agent makes of a tool, or no longer. Raises NotFound."""
+        await check_has_tool(self._tools, await self.get_settings(agent_id), tool_name)
+
+        def change(now: AgentSettings) -> AgentSettings:
+            rules = with_approval(now.tool_rules, tool_name, required=required)
+            return msgspec.structs.replace(now, tool_rules=rules)
 
         await self._edit(agent_id, self._stamped(change))
         return await self.get(agent_id)
@@ -282,6 +296,9 @@ class Roster:
             compaction=new.compaction,
             blocks=refs,
             tools=tools,
+            tool_rules=new.tool_rules,
+            speaks_with=new.speaks_with,
+            heartbeats=new.heartbeats,
             tags=tuple(dict.fromkeys(new.tags)),
             description=new.description,
             metadata=new.metadata,
@@ -331,26 +348,6 @@ class Roster:
         assert messages[0].kind == "system", "a window begins with the system message"
         _put_agent(batch, settings, state)
         return state
-
-    async def _tools_of(
-        self, ids: Sequence[ToolId], names: Sequence[str], optional_names: Sequence[str]
-    ) -> tuple[ToolId, ...]:
-        """The ids of these tools, each once. Raises NotFound, or InvalidInput naming the names that are none."""
-        check_tool_count(len(ids) + len(names))
-        known = {tool.id for tool in await self._tools.present(ids)}
-        for tool_id in ids:
-            if tool_id not in known:
-                await self._tools.find(tool_id)
-        named = await self._tools.named((*names, *optional_names))
-        missing = [name for name in names if name not in named]
-        if missing:
-            raise InvalidInput(f"Tools not found by name: {missing}", field="tools")
-        return tuple(dict.fromkeys([*ids, *[tool.id for tool in named.values()]]))
-
-    async def _tools_gone(self, agent_id: AgentId) -> frozenset[ToolId]:
-        """The agent's tools that were removed since it was given them."""
-        tools = (await self.get_settings(agent_id)).tools
-        return frozenset(tools) - {tool.id for tool in await self._tools.present(tools)}
 
     async def _found(self, agent_id: AgentId) -> Found[AgentSettings]:
         found = await self._records.get(AGENTS.at(agent_id))

@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import Raw, Struct
 
+from kelpie.agent.rules import Progress, ToolRule
 from kelpie.agent.secrets import Secret
 from kelpie.agent.thread import Thread
 from kelpie.ids import (
@@ -24,15 +25,15 @@ from kelpie.ids import (
     ToolId,
 )
 from kelpie.limits import COMPACTION_KEEP_PERCENT, CONTEXT_WINDOW_TOKENS_DEFAULT, TURN_STEPS_DEFAULT
-from kelpie.llm.messages import Part, Sampling, ToolCallPart, ToolReturnPart, Usage
+from kelpie.llm.messages import NO_JSON, Part, Sampling, ToolCallPart, ToolReturnPart, Usage
 from kelpie.memory.lineage import NOWHERE, Lineage
 from kelpie.storage.collection import Listed
 from kelpie.storage.records import Space
 
-NO_JSON = Raw(b"null")  # not None: a decoder takes no union of raw JSON with anything
 RunStatus = Literal["created", "running", "completed", "failed", "cancelled"]
 StopReason = Literal[
-    "end_turn", "max_steps", "max_tokens_exceeded", "cancelled", "error", "llm_api_error", "invalid_llm_response",
+    "end_turn", "requires_approval", "tool_rule", "max_steps", "max_tokens_exceeded", "cancelled", "error",
+    "llm_api_error", "invalid_llm_response", "invalid_tool_call", "no_tool_call", "insufficient_credits",
     "context_window_overflow_in_system_prompt",
 ]  # fmt: skip
 
@@ -70,6 +71,9 @@ class AgentSettings(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     folders: tuple[FolderId, ...] = ()
     files_open_max: int | None = None
     file_view_chars: int | None = None
+    tool_rules: tuple[ToolRule, ...] = ()
+    speaks_with: str | None = None  # the tool with which the agent speaks; its text is said to itself
+    heartbeats: bool = False  # the model says with each call whether it wants a further step
     tags: tuple[str, ...] = ()
     description: str | None = None
     metadata: Raw = NO_JSON
@@ -85,17 +89,33 @@ class AgentSettings(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
 
 
 class InputMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A message as a client sent it."""
+    """A message as a client sent it. One of kind `approval` answers the calls that wait, and comes first."""
 
-    kind: Literal["user", "system", "assistant"]
+    kind: Literal["user", "system", "assistant", "approval"]
     parts: tuple[Part, ...]
     otid: str | None = None
     sender_id: str | None = None
     name: str | None = None
 
 
+class ClientTool(Struct, frozen=True, kw_only=True):
+    """A tool that the client runs itself; `parameters` is a JSON schema of type object."""
+
+    name: str
+    description: str
+    parameters: Raw
+
+
+class ClientSkill(Struct, frozen=True, kw_only=True):
+    """Something that the client's surroundings offer, and where the agent reads how to use it."""
+
+    name: str
+    description: str
+    location: str
+
+
 class RunOptions(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How one turn is run."""
+    """How one turn is run. `system` takes the place of the whole system prompt, memory blocks included."""
 
     steps_max: int = TURN_STEPS_DEFAULT
     model: str | None = None  # overrides the agent's
@@ -103,6 +123,11 @@ class RunOptions(Struct, frozen=True, kw_only=True, omit_defaults=True):
     background: bool = False  # nobody waits for the answer
     hops: int = 0  # messages of agents that led to this one
     answer_by_ms: int | None = None  # until when the agent that sent it waits, on the store's clock
+    system: str | None = None
+    client_tools: tuple[ClientTool, ...] = ()
+    client_skills: tuple[ClientSkill, ...] = ()
+    logprobs: int | None = None  # as in ModelRequest
+    wire: Raw = NO_JSON  # how the client wants messages to be shown, in the wire's words
 
 
 class RunError(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -146,10 +171,11 @@ class WindowEntry(Struct, frozen=True, array_like=True):
 
 
 class PendingCall(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A tool call of the running step, and its result once that is known."""
+    """A tool call of the running step, its result once that is known, and as what it ends the turn, if it does."""
 
     call: ToolCallPart
     result: ToolReturnPart | None = None
+    ends: Literal["tool_rule", "end_turn"] | None = None
 
 
 class Turn(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -171,6 +197,31 @@ class Turn(Struct, frozen=True, kw_only=True, omit_defaults=True):
     past_steps: tuple[StepId, ...] = ()  # that are over
     first_token_at_us: int | None = None
 
+    progress: Progress = Progress()
+    needed: tuple[str, ...] = ()  # tools that must still be called before the turn may end
+    owing: bool = False  # it would have ended, but for these
+    answering: bool = False  # the run brought results of calls that waited; what else it brought comes behind them
+
+
+class Awaiting(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A turn that ended because some of its calls wait for a client; all calls of that step wait with them."""
+
+    run_id: RunId
+    message_id: MessageId  # of the reply with the calls
+    step_id: StepId
+    calls: tuple[PendingCall, ...]
+    progress: Progress = Progress()
+    needed: tuple[str, ...] = ()
+
+
+class Answered(Struct, frozen=True, kw_only=True):
+    """The latest answer to calls that waited, so that a repeat of it is the same request."""
+
+    message_id: MessageId
+    call_ids: tuple[str, ...]
+    digest: str
+    run_id: RunId
+
 
 class Shown(Struct, frozen=True, array_like=True):
     """The hashes of what a model was shown beside the messages."""
@@ -189,6 +240,8 @@ class AgentState(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fiel
     clock_us: int = 0  # when the newest message was made; the next one is made later, so that lists by time keep order
     window: tuple[WindowEntry, ...]  # the first is the system message
     turn: Turn | None = None
+    awaiting: Awaiting | None = None
+    answered: Answered | None = None
     queue: tuple[RunId, ...] = ()  # accepted runs that wait, in order
     deleting: bool = False  # the thread is gone for everybody; its rows are being removed
     sweep_due_ms: int | None = None  # when the reminder fires that sweeps old inbox entries
@@ -246,6 +299,12 @@ class RunIndex(Struct, frozen=True, kw_only=True, tag_field="form", tag=1):
     created_at_us: int
 
 
+class RunLogprobs(Struct, frozen=True, kw_only=True, tag_field="form", tag=1):
+    """The probabilities of the tokens of a run's last reply, for a client that wants them."""
+
+    tokens: Raw
+
+
 class InboxEntry(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="form", tag=1):
     """That a client's key was seen, and which run answers it."""
 
@@ -270,5 +329,6 @@ RUNS = Space("run", Run, large=True)  # at(run_id)
 RUNS_BY_TIME = Space("run_by_time", RunIndex)  # at(created_at_us, run_id)
 AGENT_RUNS = Space("agent_run", RunIndex)  # at(agent_id, created_at_us, run_id)
 CONVERSATION_RUNS = Space("conversation_run", RunIndex)  # at(conversation_id, created_at_us, run_id)
+RUN_LOGPROBS = Space("run_logprobs", RunLogprobs, large=True)  # at(run_id)
 INBOX = Space("inbox", InboxEntry)  # at(thread_id, sha256 of the key)
 INBOX_BY_TIME = Space("inbox_by_time", InboxIndex)  # at(thread_id, at_ms, sha256 of the key)

@@ -5,12 +5,16 @@ this module returns is committed before any of it is acted upon, so a turn can b
 at exactly the place where it stood:
 
     model ----reply with calls----> tools ----all returned----> model (next step) ---- ...
-      |  ^                                                        |
-      |  +--compacted-- compact <--window full / overflow---------+
+      |  ^                            ^                           |
+      |  +--compacted-- compact <-----|---window full / overflow--+
       +--reply without calls--> finished
+      +--a call waits for a client--> finished ......answered by a further run
 
 A tool call of which nothing is known after a crash is made again only if its tool says that this does no
 harm. Otherwise the model is told that it was interrupted, and decides itself.
+
+A call that a person must allow, or that the client runs itself, ends the turn, and with it wait the other calls of
+its step: nothing of a step happens before all of it may. The answer begins a turn in the middle of that step.
 """
 
 from typing import assert_never
@@ -34,10 +38,13 @@ from kelpie.agent.effects import (
     ToolReturned,
     WindowFull,
 )
-from kelpie.agent.state import PendingCall, RunError, RunOptions, StopReason, Turn
+from kelpie.agent.rules import Policy, Progress, asked_of, barred_text, give_arguments, wants_more
+from kelpie.agent.state import Awaiting, PendingCall, RunError, RunOptions, StopReason, Turn
 from kelpie.ids import RunId, StepId
 from kelpie.limits import ACTIVATION_RESTARTS_MAX, TOOL_CALLS_PER_STEP_MAX, TURN_STEPS_MAX
-from kelpie.llm.messages import ModelReply, ReasoningPart, TextPart, ToolCallPart, ToolReturnPart
+from kelpie.llm.messages import ModelReply, ReasoningPart, TextPart, ToolCallPart, ToolReturnPart, VerdictPart
+
+Answer = VerdictPart | ToolReturnPart
 
 COMPACTIONS_PER_STEP_MAX = 2
 
@@ -46,6 +53,8 @@ INTERRUPTED = (
     " again. Check the state of things before you call it once more."
 )
 CANCELLED = "The user cancelled the request before this tool had finished. It may have had a part of its effect."
+DENIED = "Not run: the user did not allow this call."
+WITHDRAWN = "Not run: the user cancelled the request instead of answering it."
 TOO_MANY = f"Not run: a reply may call at most {TOOL_CALLS_PER_STEP_MAX} tools. Call it again in your next reply."
 POISONED = RunError(
     code="poisoned",
@@ -68,6 +77,42 @@ def begin(run_id: RunId, options: RunOptions, step_id: StepId) -> Decision:
     return Decision(turn=turn, effect=AskModel(step_id=step_id))
 
 
+def answer(
+    run_id: RunId, options: RunOptions, awaiting: Awaiting, answers: tuple[Answer, ...], next_step_id: StepId
+) -> Decision:
+    """The first decision of a turn that answers what waits: run what may run now, or tell the model what came of it.
+
+    There is one answer for each call that asks; `next_step_id` is used if nothing has to be run.
+    """
+    given = {each.call_id: each for each in answers}
+    assert set(given) == {pending.call.call_id for pending in awaiting.calls if pending.call.asks}
+    assert len(given) == len(answers)
+    calls = tuple(_answered(pending, given.get(pending.call.call_id)) for pending in awaiting.calls)
+    turn = Turn(
+        run_id=run_id,
+        phase="tools",
+        step=0,
+        step_id=awaiting.step_id,
+        steps_max=options.steps_max,
+        model=options.model,
+        stream_tokens=options.stream_tokens,
+        calls=calls,
+        progress=awaiting.progress,
+        needed=awaiting.needed,
+        answering=True,
+    )
+    open_calls = _open_calls(calls)
+    if not open_calls:
+        return _all_returned(turn, next_step_id)
+    return Decision(turn=turn, effect=RunTools(step_id=turn.step_id, calls=open_calls))
+
+
+def withdraw(awaiting: Awaiting) -> NewMessage:
+    """What the model is told of calls that waited for an answer and will get none."""
+    results = tuple(pending.result or _failed(pending.call, WITHDRAWN) for pending in awaiting.calls)
+    return NewMessage(id=None, kind="tool", parts=results, step_id=awaiting.step_id)
+
+
 def step(turn: Turn, told: Told, next_step_id: StepId) -> Decision | None:
     """What follows. None: what was told belongs to a step or phase that is over, and changes nothing.
 
@@ -85,7 +130,7 @@ def step(turn: Turn, told: Told, next_step_id: StepId) -> Decision | None:
         case ToolReturned():
             return _returned(turn, told.result, next_step_id) if turn.phase == "tools" else None
         case Replied() if turn.phase == "model":
-            return _replied(turn, told)
+            return _replied(turn, told, next_step_id)
         case ReplyFailed() if turn.phase == "model":
             return _reply_failed(turn, told)
         case WindowFull() if turn.phase == "model":
@@ -107,32 +152,117 @@ def may_compact(turn: Turn) -> bool:
     return turn.compactions < COMPACTIONS_PER_STEP_MAX
 
 
-def _replied(turn: Turn, told: Replied) -> Decision:
+def _replied(turn: Turn, told: Replied, next_step_id: StepId) -> Decision:
     assert not turn.calls
     assert told.step_id == turn.step_id
+    policy = told.policy
     reply = _with_unique_calls(told.reply)
-    calls = tuple(part for part in reply.parts if isinstance(part, ToolCallPart))
+    calls = _judged(reply, policy, turn.progress)
     counted = msgspec.structs.replace(
         turn,
         usage=turn.usage.plus(reply.usage),
         context_tokens=(reply.usage.input_tokens + reply.usage.output_tokens) or None,
         compactions=0,
         restarts=0,
+        needed=tuple(tool for tool in policy.needed if all(pending.call.name != tool for pending in calls)),
+        progress=turn.progress.after([call.name for call in _open_calls(calls) if call.name in policy.offered]),
     )
-    said = (NewMessage(id=told.message_id, kind="assistant", parts=reply.parts, step_id=turn.step_id),)
+    parts = _said(reply, calls, policy)
+    said = (NewMessage(id=told.message_id, kind="assistant", parts=parts, step_id=turn.step_id),)
     if not calls:
-        return Decision(turn=counted, messages=said if reply.parts else (), finish=_finish_of(reply))
-    run, surplus = calls[:TOOL_CALLS_PER_STEP_MAX], calls[TOOL_CALLS_PER_STEP_MAX:]
-    pending = [PendingCall(call=call) for call in run]
-    pending += [PendingCall(call=call, result=_failed(call, TOO_MANY)) for call in surplus]
-    running = msgspec.structs.replace(counted, phase="tools", calls=tuple(pending))
-    return Decision(turn=running, messages=said, effect=RunTools(step_id=turn.step_id, calls=run))
+        return _spoken(counted, reply, said if parts else (), next_step_id)
+    running = msgspec.structs.replace(counted, phase="tools", calls=calls, owing=False)
+    if any(pending.call.asks for pending in calls):
+        return _asks(running, told, said)
+    open_calls = _open_calls(calls)
+    if not open_calls:
+        over = _all_returned(running, next_step_id)
+        return msgspec.structs.replace(over, messages=said + over.messages)
+    return Decision(turn=running, messages=said, effect=RunTools(step_id=turn.step_id, calls=open_calls))
+
+
+def _judged(reply: ModelReply, policy: Policy, progress: Progress) -> tuple[PendingCall, ...]:
+    """The calls of a reply: those that may not be made with what the model is told, the others to be run."""
+    calls: list[PendingCall] = []
+    for part in reply.parts:
+        if not isinstance(part, ToolCallPart):
+            continue
+        call = give_arguments(policy, part)
+        text = TOO_MANY if len(calls) >= TOOL_CALLS_PER_STEP_MAX else barred_text(policy, progress, call.name)
+        if text is not None:
+            calls.append(PendingCall(call=call, result=_failed(call, text)))
+            continue
+        ends = "tool_rule" if call.name in policy.ends else None if wants_more(policy, call) else "end_turn"
+        asked = msgspec.structs.replace(call, asks=asked_of(policy, call.name))
+        calls.append(PendingCall(call=asked, ends=ends))
+        progress = progress.after([call.name])
+    assert all(pending.result is None or not pending.call.asks for pending in calls)
+    return tuple(calls)
+
+
+def _said(
+    reply: ModelReply, calls: tuple[PendingCall, ...], policy: Policy
+) -> tuple[TextPart | ReasoningPart | ToolCallPart, ...]:
+    """The parts of the reply as they are kept: calls as judged; who speaks with a tool says the rest to itself."""
+    judged = iter(calls)
+    parts: list[TextPart | ReasoningPart | ToolCallPart] = []
+    for part in reply.parts:
+        if isinstance(part, ToolCallPart):
+            parts.append(next(judged).call)
+        elif isinstance(part, TextPart) and calls and policy.speaks is not None:
+            parts.append(msgspec.structs.replace(part, aside=True))
+        else:
+            parts.append(part)
+    assert len(parts) == len(reply.parts)
+    return tuple(parts)
+
+
+def _spoken(turn: Turn, reply: ModelReply, said: tuple[NewMessage, ...], next_step_id: StepId) -> Decision:
+    """A reply without calls ends the turn, unless tools are still needed."""
+    finish = _finish_of(reply)
+    if not turn.needed or finish.stop_reason != "end_turn":
+        return Decision(turn=turn, messages=said, finish=finish)
+    if turn.step >= turn.steps_max:
+        return Decision(turn=turn, messages=said, finish=Finish(stop_reason="max_steps"))
+    following = msgspec.structs.replace(turn, step=turn.step + 1, step_id=next_step_id, owing=True)
+    return Decision(turn=following, messages=said, effect=AskModel(step_id=next_step_id))
+
+
+def _asks(turn: Turn, told: Replied, said: tuple[NewMessage, ...]) -> Decision:
+    """Some call waits for a client: the turn ends here, and all calls of the step are kept for the answer."""
+    awaiting = Awaiting(
+        run_id=turn.run_id,
+        message_id=told.message_id,
+        step_id=turn.step_id,
+        calls=turn.calls,
+        progress=turn.progress,
+        needed=turn.needed,
+    )
+    done = msgspec.structs.replace(turn, calls=())
+    return Decision(turn=done, messages=said, awaiting=awaiting, finish=Finish(stop_reason="requires_approval"))
+
+
+def _answered(pending: PendingCall, given: Answer | None) -> PendingCall:
+    """A call that waited, with what the client said of it. One that did not ask only waited for the others."""
+    match given:
+        case None:
+            return pending
+        case ToolReturnPart():
+            result = msgspec.structs.replace(given, name=pending.call.name)
+            return msgspec.structs.replace(pending, result=result)
+        case VerdictPart(approve=True):
+            return pending
+        case VerdictPart():
+            text = f"{DENIED} Their reason: {given.reason}" if given.reason else DENIED
+            return msgspec.structs.replace(pending, result=_failed(pending.call, text))
+        case _:
+            assert_never(given)
 
 
 def _reply_failed(turn: Turn, told: ReplyFailed) -> Decision:
     if told.overflow and may_compact(turn):
         return _compact(turn)
-    reason: StopReason = "context_window_overflow_in_system_prompt" if told.overflow else "llm_api_error"
+    reason: StopReason = "context_window_overflow_in_system_prompt" if told.overflow else told.stop_reason
     return Decision(turn=turn, finish=Finish(stop_reason=reason, error=told.error))
 
 
@@ -169,21 +299,40 @@ def _returned(turn: Turn, result: ToolReturnPart, next_step_id: StepId) -> Decis
 
 
 def _all_returned(turn: Turn, next_step_id: StepId) -> Decision:
+    assert all(pending.result is not None for pending in turn.calls)
+    assert turn.answering == (turn.step == 0), "an answer begins in the middle of an earlier step"
     told_model = (_tool_message(turn, CANCELLED),)
+    ended = _ended_by(turn)
+    owing = ended is not None and bool(turn.needed)
+    done = msgspec.structs.replace(turn, calls=(), answering=False)
+    if ended is not None and not owing:
+        return Decision(turn=done, messages=told_model, input_follows=turn.answering, finish=Finish(stop_reason=ended))
     if turn.step >= turn.steps_max:
-        done = msgspec.structs.replace(turn, calls=())
         return Decision(turn=done, messages=told_model, finish=Finish(stop_reason="max_steps"))
     following = msgspec.structs.replace(
-        turn, phase="model", step=turn.step + 1, step_id=next_step_id, calls=(), compactions=0, restarts=0
+        done, phase="model", step=turn.step + 1, step_id=next_step_id, compactions=0, restarts=0, owing=owing
     )
-    return Decision(turn=following, messages=told_model, effect=AskModel(step_id=next_step_id))
+    return Decision(
+        turn=following,
+        messages=told_model,
+        input_follows=turn.answering,
+        effect=AskModel(step_id=next_step_id),
+    )
+
+
+def _ended_by(turn: Turn) -> StopReason | None:
+    """Why the turn ends with these results. A call that failed ends nothing: the model may put it right."""
+    ends = [pending.ends if pending.result is not None and pending.result.ok else None for pending in turn.calls]
+    if "tool_rule" in ends:
+        return "tool_rule"
+    return "end_turn" if all(ends) else None
 
 
 def _cancelled(turn: Turn) -> Decision:
     """Stop here. Calls that ran get a result, so that the window stays one that a model can be shown."""
     messages = (_tool_message(turn, CANCELLED),) if turn.phase == "tools" else ()
-    done = msgspec.structs.replace(turn, calls=())
-    return Decision(turn=done, messages=messages, finish=Finish(stop_reason="cancelled"))
+    done = msgspec.structs.replace(turn, calls=(), answering=False)
+    return Decision(turn=done, messages=messages, input_follows=turn.answering, finish=Finish(stop_reason="cancelled"))
 
 
 def _resumed(turn: Turn, told: Resumed, next_step_id: StepId) -> Decision:
@@ -192,8 +341,9 @@ def _resumed(turn: Turn, told: Resumed, next_step_id: StepId) -> Decision:
     restarts = turn.restarts + told.blamed
     if restarts > ACTIVATION_RESTARTS_MAX:
         messages = (_tool_message(turn, INTERRUPTED),) if turn.phase == "tools" else ()
-        done = msgspec.structs.replace(turn, calls=())
-        return Decision(turn=done, messages=messages, finish=Finish(stop_reason="error", error=POISONED))
+        done = msgspec.structs.replace(turn, calls=(), answering=False)
+        error = Finish(stop_reason="error", error=POISONED)
+        return Decision(turn=done, messages=messages, input_follows=turn.answering, finish=error)
     again = msgspec.structs.replace(turn, restarts=restarts)
     if turn.phase != "tools":
         ask, compact = AskModel(step_id=turn.step_id), CompactWindow(step_id=turn.step_id)
@@ -205,10 +355,14 @@ def _resumed(turn: Turn, told: Resumed, next_step_id: StepId) -> Decision:
         for pending in turn.calls
     )
     known = msgspec.structs.replace(again, calls=calls)
-    open_calls = tuple(pending.call for pending in calls if pending.result is None)
+    open_calls = _open_calls(calls)
     if not open_calls:
         return _all_returned(known, next_step_id)
     return Decision(turn=known, effect=RunTools(step_id=turn.step_id, calls=open_calls))
+
+
+def _open_calls(calls: tuple[PendingCall, ...]) -> tuple[ToolCallPart, ...]:
+    return tuple(pending.call for pending in calls if pending.result is None)
 
 
 def _tool_message(turn: Turn, without_result: str) -> NewMessage:

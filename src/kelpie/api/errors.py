@@ -33,6 +33,7 @@ STATUSES: dict[str, int] = {
     "not_found": 404,
     "method_not_allowed": 405,
     "already_exists": 409,
+    "answer_awaited": 409,
     "forbidden": 403,
     "limit_exceeded": 422,
     "request_too_large": 413,

@@ -9,27 +9,26 @@ from typing import Literal
 import msgspec
 from msgspec import Raw, Struct
 
-from kelpie.errors import KelpieError, ModelUnavailable
+from kelpie.errors import KelpieError
 from kelpie.limits import MODEL_CACHE_MARKS_MAX, MODEL_THINKING_TOKENS_MIN
-from kelpie.llm.conversation import arguments_object, mend, wire_call_id, wire_name
+from kelpie.llm.anthropic_reply import AnthropicStream, ErrorIn, decode_reply
+from kelpie.llm.conversation import arguments_object, mend, system_text, wire_call_id, wire_name
 from kelpie.llm.known_models import takes_temperature, thinks_adaptively
 from kelpie.llm.messages import (
-    Delta,
-    FinishReason,
+    ImagePart,
     ModelMessage,
     ModelReply,
     ModelRequest,
     ReasoningPart,
-    Sampling,
+    ReplyFormat,
     TextPart,
     ToolCallPart,
     ToolDefinition,
     ToolReturnPart,
-    Usage,
+    VerdictPart,
 )
 from kelpie.llm.model import ModelInfo
-from kelpie.llm.sse_parse import ServerEvent
-from kelpie.llm.wire import ListedModel, ModelPage, ReplyDraft, ReplyOrigin, decode_json, provider_error
+from kelpie.llm.wire import ListedModel, ModelPage, ReplyOrigin, decode_json, provider_error
 
 API_VERSION = b"2023-06-01"
 OPENING_TEXT = "(The conversation begins.)"  # Anthropic wants the user to speak first
@@ -38,10 +37,6 @@ CONTINUE_TEXT = "(Continue.)"  # ... and last: the newer models refuse to contin
 _MARKED_USER_MESSAGES = MODEL_CACHE_MARKS_MAX - 2
 _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh"}
 _BUDGETS = {"minimal": MODEL_THINKING_TOKENS_MIN, "low": 2_048, "medium": 8_192, "high": 16_384, "xhigh": 32_000}
-_FINISHES: dict[str | None, FinishReason] = {
-    "end_turn": "stop", "stop_sequence": "stop", "pause_turn": "stop", "tool_use": "tool_calls",
-    "max_tokens": "length", "model_context_window_exceeded": "length", "refusal": "refusal",
-}  # fmt: skip
 
 
 class _CacheMark(Struct, frozen=True):
@@ -51,6 +46,19 @@ class _CacheMark(Struct, frozen=True):
 class _Text(Struct, frozen=True, tag="text", omit_defaults=True):
     text: str
     cache_control: _CacheMark | None = None
+
+
+class _Base64(Struct, frozen=True, tag="base64"):
+    media_type: str
+    data: str
+
+
+class _Url(Struct, frozen=True, tag="url"):
+    url: str
+
+
+class _Image(Struct, frozen=True, tag="image"):
+    source: _Base64 | _Url
 
 
 class _Thinking(Struct, frozen=True, tag="thinking"):
@@ -70,12 +78,12 @@ class _ToolUse(Struct, frozen=True, tag="tool_use"):
 
 class _ToolResult(Struct, frozen=True, tag="tool_result", omit_defaults=True):
     tool_use_id: str
-    content: str = ""
+    content: str | list[_Text | _Image] = ""
     is_error: bool = False
     cache_control: _CacheMark | None = None
 
 
-_Block = _Text | _Thinking | _RedactedThinking | _ToolUse | _ToolResult
+_Block = _Text | _Image | _Thinking | _RedactedThinking | _ToolUse | _ToolResult
 
 
 class _Message(Struct):
@@ -90,9 +98,10 @@ class _Tool(Struct, frozen=True, omit_defaults=True):
     cache_control: _CacheMark | None = None
 
 
-class _ToolChoice(Struct, frozen=True):
+class _ToolChoice(Struct, frozen=True, omit_defaults=True):
     type: str
-    disable_parallel_tool_use: bool
+    name: str | None = None
+    disable_parallel_tool_use: bool = False
 
 
 class _ThinkingChoice(Struct, frozen=True, omit_defaults=True):
@@ -101,8 +110,14 @@ class _ThinkingChoice(Struct, frozen=True, omit_defaults=True):
     display: str | None = None
 
 
-class _OutputChoice(Struct, frozen=True):
-    effort: str
+class _OutputFormat(Struct, frozen=True):
+    schema: Raw
+    type: str = "json_schema"
+
+
+class _OutputChoice(Struct, frozen=True, omit_defaults=True):
+    effort: str | None = None
+    format: _OutputFormat | None = None
 
 
 class _Request(Struct, omit_defaults=True):
@@ -118,65 +133,8 @@ class _Request(Struct, omit_defaults=True):
     stream: bool = False
 
 
-class _UsageIn(Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    output_tokens_details: "_OutputDetailsIn | None" = None
-
-
-class _OutputDetailsIn(Struct):
-    thinking_tokens: int | None = None
-
-
-class _BlockIn(Struct):
-    type: str = ""
-    text: str | None = None
-    thinking: str | None = None
-    signature: str | None = None
-    data: str | None = None
-    id: str | None = None
-    name: str | None = None
-    input: Raw = Raw(b"{}")
-
-
-class _ReplyIn(Struct):
-    content: list[_BlockIn]
-    stop_reason: str | None = None
-    usage: _UsageIn | None = None
-
-
-class _DeltaIn(Struct):
-    type: str = ""
-    text: str | None = None
-    thinking: str | None = None
-    signature: str | None = None
-    partial_json: str | None = None
-    stop_reason: str | None = None
-
-
-class _ErrorIn(Struct):
-    type: str | None = None
-    message: str | None = None
-
-
 class _ErrorBodyIn(Struct):
-    error: _ErrorIn | None = None
-
-
-class _MessageStartIn(Struct):
-    usage: _UsageIn | None = None
-
-
-class _EventIn(Struct):
-    type: str
-    index: int = 0
-    content_block: _BlockIn | None = None
-    delta: _DeltaIn | None = None
-    message: _MessageStartIn | None = None
-    usage: _UsageIn | None = None
-    error: _ErrorIn | None = None
+    error: ErrorIn | None = None
 
 
 class _ModelIn(Struct):
@@ -214,34 +172,27 @@ class AnthropicWire:
         """The body of one call."""
         assert request.model
         assert info.output_tokens_max > 0
+        system = system_text(request)
         messages = _messages_of(mend(request.messages, plain=True), info.provider)
         _mark_last_user_messages(messages)
         body = _Request(
             model=request.model,
             max_tokens=request.sampling.output_tokens_max or info.output_tokens_max,
             messages=messages,
-            system=[_Text(request.system, _CacheMark())] if request.system.strip() else [],
+            system=[_Text(system, _CacheMark())] if system.strip() else [],
             tools=_tools_of(request.tools),
             stream=stream,
         )
-        if request.tools and not request.sampling.parallel_tool_calls:
-            body.tool_choice = _ToolChoice("auto", disable_parallel_tool_use=True)
-        _choose_thinking(body, request.sampling, info)
+        body.tool_choice = _choice_of(request)
+        _choose_thinking(body, request, info)
+        _choose_format(body, request.sampling.reply_format)
         if body.thinking is None and takes_temperature(request.model):
             body.temperature = request.sampling.temperature
         return msgspec.json.encode(body)
 
     def decode(self, body: bytes, origin: ReplyOrigin) -> ModelReply:
         """A whole reply."""
-        reply = decode_json(body, _ReplyIn, origin.provider)
-        draft = ReplyDraft(origin)
-        for block in reply.content:
-            part = _begin_block(draft, block)[0]
-            if part is not None:
-                draft.add_arguments(part, _written(block))
-                draft.end_call(part)
-        draft.usage = _usage_of(Usage(), reply.usage)
-        return draft.finished(_FINISHES.get(reply.stop_reason, "other"))
+        return decode_reply(body, origin)
 
     def stream_decoder(self, origin: ReplyOrigin) -> "AnthropicStream":
         """A decoder for one streamed reply."""
@@ -251,9 +202,9 @@ class AnthropicWire:
         """The error in Anthropic's words."""
         assert status != 200
         try:
-            told = msgspec.json.decode(body, type=_ErrorBodyIn).error or _ErrorIn()
+            told = msgspec.json.decode(body, type=_ErrorBodyIn).error or ErrorIn()
         except (msgspec.DecodeError, RecursionError):
-            told = _ErrorIn(message=body.decode("utf-8", "replace"))
+            told = ErrorIn(message=body.decode("utf-8", "replace"))
         kinds = (told.type,) if told.type else ()
         return provider_error(provider, status, kinds, told.message or "", retry_after_ms)
 
@@ -265,105 +216,6 @@ class AnthropicWire:
             for one in page.data
         )
         return ModelPage(models=models, after=page.last_id if page.has_more else None)
-
-
-class AnthropicStream:
-    """Decodes one streamed reply; see `wire.StreamDecoder`."""
-
-    def __init__(self, origin: ReplyOrigin) -> None:
-        self.done = False
-        self._origin = origin
-        self._draft = ReplyDraft(origin)
-        self._call_parts: dict[int, int] = {}  # content block -> part, for tool calls
-        self._finish: FinishReason = "other"
-
-    def feed(self, event: ServerEvent) -> list[Delta]:
-        """The pieces that one event adds."""
-        told = decode_json(event.data, _EventIn, self._origin.provider)
-        match told.type:
-            case "content_block_delta":
-                return self._grow(told.index, told.delta or _DeltaIn())
-            case "content_block_start":
-                return self._begin(told.index, told.content_block or _BlockIn())
-            case "content_block_stop":
-                part = self._call_parts.pop(told.index, None)
-                return [] if part is None else self._draft.end_call(part)
-            case _:
-                self._note(told)
-                return []
-
-    def _note(self, told: _EventIn) -> None:
-        """Take what an event says of the message as a whole."""
-        match told.type:
-            case "message_start":
-                self._draft.usage = _usage_of(self._draft.usage, told.message.usage if told.message else None)
-            case "message_delta":
-                self._draft.usage = _usage_of(self._draft.usage, told.usage)
-                if told.delta is not None and told.delta.stop_reason is not None:
-                    self._finish = _FINISHES.get(told.delta.stop_reason, "other")
-            case "message_stop":
-                self.done = True
-            case "error":
-                raise _broken_off(self._origin.provider, told.error or _ErrorIn())
-            case _:
-                pass  # ping, and what is not invented yet
-
-    def finish(self) -> ModelReply:
-        """The whole reply; ModelUnavailable when it ended before its end."""
-        if not self.done:
-            name = self._origin.provider
-            raise ModelUnavailable(f"{name} ended its reply in the middle", provider=name)
-        return self._draft.finished(self._finish)
-
-    def _begin(self, index: int, block: _BlockIn) -> list[Delta]:
-        part, deltas = _begin_block(self._draft, block)
-        if part is not None:
-            self._call_parts[index] = part
-            deltas = deltas + self._draft.add_arguments(part, _written(block))
-        return deltas
-
-    def _grow(self, index: int, delta: _DeltaIn) -> list[Delta]:
-        match delta.type:
-            case "text_delta":
-                return self._draft.add_text(delta.text or "")
-            case "input_json_delta":
-                part = self._call_parts.get(index)
-                return [] if part is None else self._draft.add_arguments(part, delta.partial_json or "")
-            case "thinking_delta":
-                return self._draft.add_reasoning(delta.thinking or "")
-            case "signature_delta":
-                if delta.signature:
-                    self._draft.seal_reasoning(signature=delta.signature)
-        return []
-
-
-def _broken_off(provider: str, error: _ErrorIn) -> KelpieError:
-    return provider_error(provider, None, (error.type,) if error.type else (), error.message or "", None)
-
-
-def _written(block: _BlockIn) -> str:
-    """The arguments that a tool call has from its start: in a stream usually none."""
-    text = bytes(block.input).decode()
-    return "" if text in ("{}", "null") else text
-
-
-def _begin_block(draft: ReplyDraft, block: _BlockIn) -> tuple[int | None, list[Delta]]:
-    """Add what a content block has from its start; the part is given for a tool call, whose arguments follow."""
-    match block.type:
-        case "text":
-            return None, draft.add_text(block.text or "")
-        case "thinking":
-            deltas = draft.add_reasoning(block.thinking or "")
-            if block.signature:
-                draft.seal_reasoning(signature=block.signature)
-            return None, deltas
-        case "redacted_thinking":
-            draft.seal_reasoning(redacted=block.data or "")
-            return None, []
-        case "tool_use":
-            return draft.begin_call(block.id, block.name or "")
-        case _:
-            return None, []
 
 
 def _messages_of(messages: list[ModelMessage], provider: str) -> list[_Message]:
@@ -391,8 +243,12 @@ def _blocks_of(message: ModelMessage, provider: str) -> list[_Block]:
                 blocks.append(_Text(text))
             case ToolCallPart(call_id=call_id, name=name, arguments=arguments):
                 blocks.append(_ToolUse(wire_call_id(call_id), wire_name(name), Raw(arguments_object(arguments))))
-            case ToolReturnPart(call_id=call_id, text=text, ok=ok):
-                blocks.append(_ToolResult(wire_call_id(call_id), text if text.strip() else "", not ok))
+            case ImagePart():
+                blocks.append(_image_of(part))
+            case ToolReturnPart(call_id=call_id, ok=ok):
+                blocks.append(_ToolResult(wire_call_id(call_id), _result_of(part), not ok))
+            case VerdictPart():
+                raise AssertionError("a verdict is no part of a prompt")
             case ReasoningPart(provider=made_by) if made_by != provider:
                 pass
             case ReasoningPart(redacted=redacted) if redacted is not None:
@@ -404,6 +260,20 @@ def _blocks_of(message: ModelMessage, provider: str) -> list[_Block]:
     assert blocks, "a mended message has more than thinking"
     assert len(blocks) <= len(message.parts)
     return blocks
+
+
+def _result_of(part: ToolReturnPart) -> str | list[_Text | _Image]:
+    text = part.text if part.text.strip() else ""
+    if not part.images:
+        return text
+    return [*([_Text(text)] if text else []), *[_image_of(image) for image in part.images]]
+
+
+def _image_of(image: ImagePart) -> _Image:
+    if image.url is not None:
+        return _Image(_Url(image.url))
+    assert image.data is not None and image.media_type is not None
+    return _Image(_Base64(image.media_type, image.data))
 
 
 def _tools_of(tools: tuple[ToolDefinition, ...]) -> list[_Tool]:
@@ -424,10 +294,33 @@ def _mark_last_user_messages(messages: list[_Message]) -> None:
                 return
 
 
-def _choose_thinking(body: _Request, sampling: Sampling, info: ModelInfo) -> None:
-    """Ask for thinking in the way this model understands; a budget comes on top of the words asked for."""
-    effort, budget = sampling.reasoning_effort, sampling.reasoning_tokens_max
-    if effort == "none" or (effort is None and not budget):
+def _choice_of(request: ModelRequest) -> _ToolChoice | None:
+    """None leaves it to the model whether it calls a tool, and how many."""
+    alone = not request.sampling.parallel_tool_calls
+    if not request.tools or not (alone or request.must_call):
+        return None
+    if not request.must_call:
+        return _ToolChoice("auto", disable_parallel_tool_use=alone)
+    if len(request.tools) == 1:
+        return _ToolChoice("tool", request.tools[0].name, disable_parallel_tool_use=alone)
+    return _ToolChoice("any", disable_parallel_tool_use=alone)
+
+
+def _choose_format(body: _Request, asked: ReplyFormat | None) -> None:
+    """Ask for a reply of a schema; this API knows no form without one, that is asked for in words."""
+    if asked is None or asked.kind == "json_object":
+        return
+    effort = None if body.output_config is None else body.output_config.effort
+    body.output_config = _OutputChoice(effort, _OutputFormat(asked.schema))
+
+
+def _choose_thinking(body: _Request, request: ModelRequest, info: ModelInfo) -> None:
+    """Ask for thinking in the way this model understands; a budget comes on top of the words asked for.
+
+    A model that must call a tool may not think before it does.
+    """
+    effort, budget = request.sampling.reasoning_effort, request.sampling.reasoning_tokens_max
+    if effort == "none" or (effort is None and not budget) or (request.must_call and request.tools):
         return
     if thinks_adaptively(body.model):
         body.thinking = _ThinkingChoice("adaptive", display="summarized")
@@ -441,26 +334,3 @@ def _choose_thinking(body: _Request, sampling: Sampling, info: ModelInfo) -> Non
     if granted >= MODEL_THINKING_TOKENS_MIN:  # else this model's replies are too short to think in
         body.thinking = _ThinkingChoice("enabled", budget_tokens=granted)
         assert granted < body.max_tokens
-
-
-def _usage_of(before: Usage, told: _UsageIn | None) -> Usage:
-    """`before` with what was told now; the counts in a stream grow, and what is not told stays."""
-    if told is None:
-        return before
-    read = before.cached_tokens if told.cache_read_input_tokens is None else told.cache_read_input_tokens
-    written = before.cache_written_tokens
-    if told.cache_creation_input_tokens is not None:
-        written = told.cache_creation_input_tokens
-    fresh = before.input_tokens - before.cached_tokens - before.cache_written_tokens
-    if told.input_tokens is not None:
-        fresh = told.input_tokens
-    thought = told.output_tokens_details.thinking_tokens if told.output_tokens_details else None
-    assert fresh is not None
-    assert read is not None
-    return Usage(
-        input_tokens=fresh + read + written,
-        output_tokens=before.output_tokens if told.output_tokens is None else told.output_tokens,
-        cached_tokens=read,
-        cache_written_tokens=written,
-        reasoning_tokens=before.reasoning_tokens if thought is None else thought,
-    )

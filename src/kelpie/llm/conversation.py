@@ -12,9 +12,20 @@ from collections.abc import Iterable
 
 import msgspec
 
-from kelpie.llm.messages import ModelMessage, Part, ReasoningPart, Role, TextPart, ToolCallPart, ToolReturnPart
+from kelpie.llm.messages import (
+    ImagePart,
+    ModelMessage,
+    ModelRequest,
+    Part,
+    ReasoningPart,
+    Role,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+)
 
 NO_RETURN_TEXT = "No result of this call was recorded."
+JSON_ONLY_TEXT = "Answer with one JSON object and nothing else: no words around it, no code fence."
 _NAME_CHARACTERS = re.compile(r"[^a-zA-Z0-9_-]")
 _CALL_ID = re.compile(r"[a-zA-Z0-9_-]{1,40}")
 _NAME_CHARS_MAX = 64
@@ -29,6 +40,14 @@ def mend(messages: Iterable[ModelMessage], *, plain: bool) -> list[ModelMessage]
     for message in messages:
         mender.add(message)
     return mender.close()
+
+
+def system_text(request: ModelRequest) -> str:
+    """The system prompt, and what a reply in JSON must be told in words: OpenAI wants them, Anthropic has no other."""
+    asked = request.sampling.reply_format
+    if asked is None or asked.kind != "json_object":
+        return request.system
+    return f"{request.system}\n\n{JSON_ONLY_TEXT}" if request.system.strip() else JSON_ONLY_TEXT
 
 
 def wire_name(name: str) -> str:
@@ -91,7 +110,7 @@ class _Mender:
         return mended
 
     def _add_said(self, message: ModelMessage) -> None:
-        said = [part for part in message.parts if not isinstance(part, TextPart) or part.text.strip()]
+        said = [part for part in message.parts if _is_said(part)]
         if all(isinstance(part, ReasoningPart) for part in said):
             return  # thought, but neither spoke nor acted
         if self._turns and self._turns[-1].role == "tool":
@@ -130,17 +149,16 @@ class _Mender:
             self._turn("user", None).parts.append(TextPart(text=text))
 
     def _add_heard(self, message: ModelMessage) -> None:
-        texts = [part for part in message.parts if isinstance(part, TextPart) and part.text.strip()]
-        if not texts:
+        heard = [part for part in message.parts if _is_heard(part)]
+        if not heard:
             return
         self._answer_open_calls()
         if not self._plain:
-            self._turn(message.role, message.name).parts.extend(texts)
+            self._turn(message.role, message.name).parts.extend(heard)
         elif message.role == "system":
-            marked = [TextPart(text=f"<system>\n{part.text}\n</system>") for part in texts]
-            self._turn("user", None).parts.extend(marked)
+            self._turn("user", None).parts.extend(_marked(part) for part in heard)
         else:
-            self._turn("user", None).parts.extend(texts)
+            self._turn("user", None).parts.extend(heard)
 
     def _answer_open_calls(self) -> None:
         for calls in self._open.values():
@@ -155,3 +173,17 @@ class _Mender:
             last = _Turn(role, name)
             self._turns.append(last)
         return last
+
+
+def _is_said(part: Part) -> bool:
+    """All but blank words and pictures: no provider takes a picture in the model's mouth."""
+    return bool(part.text.strip()) if isinstance(part, TextPart) else not isinstance(part, ImagePart)
+
+
+def _is_heard(part: Part) -> bool:
+    return isinstance(part, ImagePart) or (isinstance(part, TextPart) and bool(part.text.strip()))
+
+
+def _marked(part: Part) -> Part:
+    """What the system says, in a message of the user."""
+    return TextPart(text=f"<system>\n{part.text}\n</system>") if isinstance(part, TextPart) else part

@@ -7,7 +7,19 @@ otherwise says that it only rehearses and how to configure a real model.
 import zlib
 
 from kelpie.limits import CHARS_PER_TOKEN
-from kelpie.llm.messages import ModelMessage, ModelReply, ModelRequest, TextPart, ToolCallPart, ToolReturnPart, Usage
+from kelpie.llm.forced import fill, form, pick
+from kelpie.llm.messages import (
+    ImagePart,
+    ModelMessage,
+    ModelReply,
+    ModelRequest,
+    Part,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+    Usage,
+    VerdictPart,
+)
 from kelpie.llm.model import ModelInfo
 from kelpie.llm.script import ScriptedCall, ScriptedText, ScriptStep, read_script, words_after_return
 
@@ -21,6 +33,7 @@ REHEARSED_INFO = ModelInfo(
     output_tokens_max=32_000,
 )
 
+_Said = tuple[TextPart | ToolCallPart, ...]
 _ECHO_CHARS_MAX = 400
 
 
@@ -33,7 +46,8 @@ def rehearse(request: ModelRequest) -> ModelReply:
     elif returned:
         parts = (TextPart(text=words_after_return(returned)),)
     else:
-        parts = (TextPart(text=_introduction(said)),)
+        parts = (TextPart(text=_introduction(said) + _seen(request.messages)),)
+    parts = _obey(parts, request, replies)
     calls = any(isinstance(part, ToolCallPart) for part in parts)
     written = sum(len(part.text if isinstance(part, TextPart) else part.arguments + part.name) for part in parts)
     usage = Usage(input_tokens=_tokens(_chars_in(request)), output_tokens=_tokens(written))
@@ -58,7 +72,7 @@ def situation(messages: tuple[ModelMessage, ...]) -> tuple[str, int, tuple[str, 
     return "\n".join(said), replies, tuple(returned)
 
 
-def _perform(step: ScriptStep, request: ModelRequest, replies: int) -> tuple[TextPart | ToolCallPart, ...]:
+def _perform(step: ScriptStep, request: ModelRequest, replies: int) -> _Said:
     offered = [tool.name for tool in request.tools]
     parts: list[TextPart | ToolCallPart] = []
     for index, one in enumerate(step):
@@ -66,14 +80,36 @@ def _perform(step: ScriptStep, request: ModelRequest, replies: int) -> tuple[Tex
             case ScriptedText(text=text):
                 parts.append(TextPart(text=text))
             case ScriptedCall(tool=tool, arguments=arguments) if tool in offered:
-                key = f"{request.step_id}/{replies}/{index}".encode()
-                call_id = f"call_{zlib.crc32(key):08x}{zlib.adler32(key):08x}"
-                parts.append(ToolCallPart(call_id=call_id, name=tool, arguments=arguments))
+                parts.append(_call(request, replies, index, tool, arguments))
             case ScriptedCall(tool=tool):
                 known = ", ".join(offered) or "none"
                 parts.append(TextPart(text=f"There is no tool named {tool}. The tools that I have: {known}."))
     assert parts, "a step has an instruction"
     return tuple(parts)
+
+
+def _obey(parts: _Said, request: ModelRequest, replies: int) -> _Said:
+    """What is said, as a call if there must be one, and in the form that is asked for."""
+    texts = [part.text for part in parts if isinstance(part, TextPart)]
+    if len(texts) < len(parts):
+        return parts
+    if request.must_call and request.tools:
+        tool = pick(request.tools)
+        return (_call(request, replies, 0, tool.name, fill(tool.parameters, "\n".join(texts))),)
+    return tuple(TextPart(text=form(text, request.sampling.reply_format)) for text in texts)
+
+
+def _call(request: ModelRequest, replies: int, index: int, tool: str, arguments: str) -> ToolCallPart:
+    key = f"{request.step_id}/{replies}/{index}".encode()
+    call_id = f"call_{zlib.crc32(key):08x}{zlib.adler32(key):08x}"
+    return ToolCallPart(call_id=call_id, name=tool, arguments=arguments)
+
+
+def _seen(messages: tuple[ModelMessage, ...]) -> str:
+    """That the newest message of the user shows pictures, which this model cannot look at."""
+    asked = next((message for message in reversed(messages) if message.role == "user"), None)
+    count = 0 if asked is None else sum(isinstance(part, ImagePart) for part in asked.parts)
+    return f" You showed {count} picture{'s' if count > 1 else ''}, at which I cannot look." if count else ""
 
 
 def _introduction(said: str) -> str:
@@ -90,8 +126,18 @@ def _chars_in(request: ModelRequest) -> int:
     chars = len(request.system)
     for message in request.messages:
         for part in message.parts:
-            chars += len(part.arguments if isinstance(part, ToolCallPart) else part.text)
+            chars += _chars_of(part)
     return chars + sum(len(tool.description) + len(bytes(tool.parameters)) for tool in request.tools)
+
+
+def _chars_of(part: Part) -> int:
+    match part:
+        case ToolCallPart():
+            return len(part.arguments)
+        case ImagePart() | VerdictPart():
+            return 0
+        case _:
+            return len(part.text)
 
 
 def _tokens(chars: int) -> int:

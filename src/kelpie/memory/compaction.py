@@ -12,7 +12,16 @@ from msgspec import Struct
 
 from kelpie.ids import MessageId
 from kelpie.limits import CHARS_PER_TOKEN, SUMMARY_CHARS_MAX, SUMMARY_CLIP_CHARS_MIN, WINDOW_MESSAGES_MAX
-from kelpie.llm.messages import ModelMessage, Part, ReasoningPart, TextPart, ToolCallPart, ToolReturnPart
+from kelpie.llm.messages import (
+    ImagePart,
+    ModelMessage,
+    Part,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+    VerdictPart,
+)
 from kelpie.memory.history import StoredMessage
 from kelpie.memory.window import message_tokens, text_tokens
 
@@ -104,10 +113,10 @@ def plan_compaction(
 
 
 def group_messages(messages: Sequence[StoredMessage]) -> list[tuple[StoredMessage, ...]]:
-    """The messages in order, each call in one group with the returns that follow it, all others alone."""
+    """The messages in order, each call in one group with what answers it, all others alone."""
     groups: list[list[StoredMessage]] = []
     for message in messages:
-        joins = message.kind == "tool" and groups and groups[-1][0].kind in ("assistant", "tool")
+        joins = message.kind in ("tool", "approval") and groups and groups[-1][0].kind in ("assistant", "tool")
         if joins:
             groups[-1].append(message)
         else:
@@ -205,6 +214,10 @@ def _tell_part(kind: str, part: Part) -> str:
             return f"{kind} called {part.name} with {part.arguments}"
         case ToolReturnPart():
             return f"{part.name} {'answered' if part.ok else 'failed'}: {part.text}"
+        case ImagePart():
+            return f"{kind} showed a picture ({part.media_type or part.url})"
+        case VerdictPart(approve=approve, reason=reason):
+            return f"user {'allowed' if approve else 'did not allow'} the call{f': {reason}' if reason else ''}"
         case ReasoningPart():
             return ""
 

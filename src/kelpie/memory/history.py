@@ -11,13 +11,21 @@ from msgspec import Struct
 from kelpie.errors import NotFound
 from kelpie.ids import AgentId, AnyThreadId, ConversationId, MessageId, RunId, StepId, ThreadId
 from kelpie.limits import GET_KEYS_MAX, HISTORY_HITS_MAX, HISTORY_SEARCHED_MAX, PAGE_ROWS_MAX
-from kelpie.llm.messages import Part, ReasoningPart, TextPart, ToolCallPart, ToolReturnPart
+from kelpie.llm.messages import (
+    ImagePart,
+    Part,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+    VerdictPart,
+)
 from kelpie.storage import keys
 from kelpie.storage.records import Batch, Records, Space
 
 MESSAGES_READ_AT_ONCE = 200  # of possibly MESSAGE_BYTES_MAX each, though hardly any is
 PLACES_LOOKED_AT_MAX = 100  # threads that share a message, of which one is looked for
-MessageKind = Literal["system", "user", "assistant", "tool", "summary"]
+MessageKind = Literal["system", "user", "assistant", "tool", "summary", "approval"]
 
 
 class StoredMessage(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="form", tag=1):
@@ -231,8 +239,10 @@ def part_text(part: Part) -> str:
             return f"{part.name}({part.arguments})"
         case ToolReturnPart():
             return part.text
-        case ReasoningPart():
+        case ReasoningPart() | ImagePart():
             return ""
+        case VerdictPart():
+            return part.reason or ""
 
 
 def searchable_text(message: StoredMessage, skip_tools: tuple[str, ...] = ()) -> str:

@@ -8,8 +8,15 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from kelpie.limits import CHARS_PER_TOKEN, COMPACTION_FILL_PERCENT, MESSAGE_OVERHEAD_TOKENS, WINDOW_MESSAGES_MAX
+from kelpie.limits import (
+    CHARS_PER_TOKEN,
+    COMPACTION_FILL_PERCENT,
+    IMAGE_TOKENS,
+    MESSAGE_OVERHEAD_TOKENS,
+    WINDOW_MESSAGES_MAX,
+)
 from kelpie.llm.messages import (
+    ImagePart,
     ModelMessage,
     Part,
     ReasoningPart,
@@ -18,6 +25,7 @@ from kelpie.llm.messages import (
     ToolCallPart,
     ToolDefinition,
     ToolReturnPart,
+    VerdictPart,
 )
 from kelpie.memory.history import MessageKind, StoredMessage
 
@@ -32,6 +40,7 @@ _ROLES: dict[MessageKind, Role] = {
     "assistant": "assistant",
     "tool": "tool",
     "summary": "user",
+    "approval": "user",
 }
 
 
@@ -50,10 +59,11 @@ class Counted(Struct, frozen=True, kw_only=True):
 def prompt_messages(messages: Sequence[StoredMessage]) -> tuple[ModelMessage, ...]:
     """The window as the messages of a request, repaired; its leading system message is left to the request's `system`.
 
-    Summaries speak with the user's role, since providers know no other for them.
+    Summaries speak with the user's role, since providers know no other for them. What a person decided about a call
+    is told by the call's return.
     """
     said = messages[1:] if messages and messages[0].kind == "system" else messages
-    return repair([_prompt_message(message) for message in said])
+    return repair([_prompt_message(message) for message in said if message.kind != "approval"])
 
 
 def repair(messages: Sequence[ModelMessage]) -> tuple[ModelMessage, ...]:
@@ -182,4 +192,8 @@ def _part_tokens(part: Part) -> int:
         case ToolCallPart():
             return MESSAGE_OVERHEAD_TOKENS + text_tokens(part.name) + text_tokens(part.arguments)
         case ToolReturnPart():
-            return MESSAGE_OVERHEAD_TOKENS + text_tokens(part.text)
+            return MESSAGE_OVERHEAD_TOKENS + text_tokens(part.text) + IMAGE_TOKENS * len(part.images)
+        case ImagePart():
+            return IMAGE_TOKENS
+        case VerdictPart():
+            return 0

@@ -4,7 +4,7 @@ from kelpie.agent.performer import Performer
 from kelpie_sim.canaries.plant import Canary, replaced
 
 
-def always_repeatable(self: Performer, name: str) -> bool:
+async def always_repeatable(self: Performer, name: str) -> bool:
     """Every tool may be called again."""
     return True
 

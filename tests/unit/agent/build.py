@@ -195,7 +195,7 @@ async def send_again(node_of: Callable[[], Node], agent_id: AgentId, text: str, 
     raise AssertionError("no node ever answered")
 
 
-_SENT = ("user", "system")
+_SENT = ("user", "system", "approval")
 
 
 TEA = "Call the memory_insert tool with label 'human' and new_string 'likes tea' then reply with the message 'noted'"

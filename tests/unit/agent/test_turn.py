@@ -39,7 +39,15 @@ from kelpie.agent.turn import (
 )
 from kelpie.ids import MessageId, RunId, StepId
 from kelpie.limits import ACTIVATION_RESTARTS_MAX, TOOL_CALLS_PER_STEP_MAX
-from kelpie.llm.messages import FinishReason, ModelReply, ReasoningPart, TextPart, ToolCallPart, ToolReturnPart, Usage
+from kelpie.llm.messages import (
+    FinishReason,
+    ModelReply,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+    Usage,
+)
 
 RUN = RunId("run-1")
 FAILED = RunError(code="model_unavailable", sentence="away")

@@ -5,10 +5,13 @@ import pytest
 
 from kelpie.errors import ModelRefused, ModelUnavailable, WindowOverflow
 from kelpie.llm.anthropic import CONTINUE_TEXT, OPENING_TEXT, AnthropicWire
+from kelpie.llm.conversation import JSON_ONLY_TEXT
 from kelpie.llm.messages import (
+    ImagePart,
     ModelReply,
     ReasoningDelta,
     ReasoningPart,
+    ReplyFormat,
     Sampling,
     TextDelta,
     TextPart,
@@ -230,3 +233,40 @@ def test_pages_of_models() -> None:
     listed = ListedModel(model="claude-x", context_tokens=9, output_tokens_max=3)
     assert WIRE.decode_models(body) == ModelPage(models=(listed,), after="claude-x")
     assert WIRE.list_path("claude-x") == "/v1/models?limit=1000&after_id=claude-x"
+
+
+@pytest.mark.parametrize(
+    ("names", "alone", "choice"),
+    [
+        (("roll",), False, {"type": "tool", "name": "roll"}),
+        (("roll", "toss"), False, {"type": "any"}),
+        (("roll", "toss"), True, {"type": "any", "disable_parallel_tool_use": True}),
+    ],
+)
+def test_a_call_is_forced(names: tuple[str, ...], alone: bool, choice: object) -> None:
+    """By name or any of several, and without thinking, which this API does not take together with it."""
+    sampling = Sampling(reasoning_tokens_max=2_000, parallel_tool_calls=not alone)
+    asked = msgspec.structs.replace(request("go", tools=tuple(map(tool, names)), sampling=sampling), must_call=True)
+    body = encoded(asked)
+    assert body["tool_choice"] == choice and "thinking" not in body
+
+
+def test_the_form_of_a_reply_is_asked_for() -> None:
+    """A schema has its place beside the effort; any JSON is asked for in words."""
+    form = ReplyFormat(kind="json_schema", schema=msgspec.Raw(b'{"type":"object"}'))
+    body = encoded(request("go", sampling=Sampling(reply_format=form, reasoning_effort="low"), model="claude-opus-4-8"))
+    wanted = {"type": "json_schema", "schema": {"type": "object"}}
+    assert body["output_config"] == {"effort": "low", "format": wanted}
+    body = encoded(request("go", sampling=Sampling(reply_format=ReplyFormat(kind="json_object"))))
+    assert body["system"][0]["text"] == f"Be brief.\n\n{JSON_ONLY_TEXT}" and "output_config" not in body
+
+
+def test_pictures_are_sent() -> None:
+    """Those of the user, and those that a tool returned, inside its result."""
+    here, there = ImagePart(media_type="image/png", data="iVBO"), ImagePart(url="https://example.com/a.png")
+    answer = msgspec.structs.replace(returned("a"), images=(here,))
+    told = encoded(request(said("user", here, there), said("assistant", call("a")), said("tool", answer)))["messages"]
+    base64 = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBO"}}
+    url = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
+    assert told[0]["content"] == [base64, url]
+    assert told[2]["content"][0]["content"] == [{"type": "text", "text": "4"}, base64]

@@ -6,10 +6,13 @@ import msgspec
 import pytest
 
 from kelpie.errors import ModelRefused, ModelUnavailable, WindowOverflow
+from kelpie.llm.conversation import JSON_ONLY_TEXT
 from kelpie.llm.messages import (
+    ImagePart,
     ModelReply,
     ReasoningDelta,
     ReasoningPart,
+    ReplyFormat,
     Sampling,
     TextDelta,
     TextPart,
@@ -289,3 +292,72 @@ def test_the_list_of_models() -> None:
     )
     assert OTHER.decode_models(body) == ModelPage(models=models)
     assert OTHER.headers("") == [(b"content-type", b"application/json")]
+
+
+@pytest.mark.parametrize(
+    ("names", "choice"),
+    [(("roll",), {"type": "function", "function": {"name": "roll"}}), (("roll", "spin"), "required")],
+)
+def test_a_call_is_forced(names: tuple[str, ...], choice: object) -> None:
+    """One tool alone by its name, one of several as required; not forced, nothing is said of it."""
+    asked = msgspec.structs.replace(request("go", tools=tuple(map(tool, names))), must_call=True)
+    assert encoded(OFFICIAL, asked)["tool_choice"] == choice
+    assert "tool_choice" not in encoded(OFFICIAL, msgspec.structs.replace(asked, must_call=False))
+
+
+def test_the_form_of_a_reply_is_asked_for() -> None:
+    """A schema goes into the field for it; for any JSON the system prompt must say the word as well."""
+    schema = msgspec.Raw(b'{"type":"object"}')
+    form = ReplyFormat(kind="json_schema", name="answer", schema=schema, strict=True)
+    body = encoded(OFFICIAL, request("go", sampling=Sampling(reply_format=form)))
+    told = {"name": "answer", "schema": {"type": "object"}, "strict": True}
+    assert body["response_format"] == {"type": "json_schema", "json_schema": told}
+    body = encoded(OFFICIAL, request("go", sampling=Sampling(reply_format=ReplyFormat(kind="json_object"))))
+    assert body["response_format"] == {"type": "json_object"}
+    assert body["messages"][0]["content"] == f"Be brief.\n\n{JSON_ONLY_TEXT}"
+
+
+def test_pictures_are_sent() -> None:
+    """Those of the user among the words, those that tools returned behind the returns, as the user's."""
+    here = ImagePart(media_type="image/png", data="iVBO", detail="low")
+    there = ImagePart(url="https://example.com/a.png")
+    answer = msgspec.structs.replace(returned("a"), images=(here,))
+    conversation = (said("user", "look", here, there), said("assistant", call("a")), said("tool", answer))
+    piece = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBO", "detail": "low"}}
+    told = encoded(OFFICIAL, request(*conversation))["messages"]
+    assert told[1]["content"] == [
+        {"type": "text", "text": "look"},
+        piece,
+        {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
+    ]
+    words = {"type": "text", "text": "(Not said by the user: pictures that roll returned.)"}
+    assert told[3:] == [
+        {"role": "tool", "tool_call_id": "a", "content": "4"},
+        {"role": "user", "content": [words, piece]},
+    ]
+
+
+def test_probabilities_are_asked_for_and_kept() -> None:
+    """Those of all chunks together, as the provider wrote them."""
+    asked = encoded(OFFICIAL, msgspec.structs.replace(request("go"), logprobs=2))
+    assert (asked["logprobs"], asked["top_logprobs"]) == (True, 2)
+    stream = OFFICIAL.stream_decoder(ORIGIN)
+    for token in ("a", "b"):
+        choice = {"index": 0, "delta": {"content": token}, "logprobs": {"content": [{"token": token}]}}
+        stream.feed(ServerEvent(data=msgspec.json.encode({"choices": [choice]})))
+    stream.feed(ServerEvent(data=b"[DONE]"))
+    told = msgspec.json.decode(stream.finish().logprobs)
+    assert told == {"content": [{"token": "a"}, {"token": "b"}], "refusal": None}
+
+
+def test_encrypted_thinking_comes_and_goes_as_it_is() -> None:
+    """A router's sealed details are a part of their own, and sent back in the turn that they belong to."""
+    detail = {"type": "reasoning.encrypted", "data": "x1", "id": "r1", "index": 0}
+    message = {"content": "hi", "reasoning_details": [detail, {"type": "reasoning.text", "text": "open"}]}
+    whole = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    reply = OTHER.decode(msgspec.json.encode(whole), ORIGIN)
+    sealed = reply.parts[0]
+    assert isinstance(sealed, ReasoningPart) and sealed.redacted is not None
+    assert msgspec.json.decode(sealed.redacted) == detail
+    told = encoded(OTHER, request("go", said("assistant", *reply.parts, call("a")), said("tool", returned("a"))))
+    assert told["messages"][2]["reasoning_details"] == [detail]

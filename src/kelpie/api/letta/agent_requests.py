@@ -12,15 +12,18 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from kelpie.agent.drafts import DEFAULT_SYSTEM, AgentChanges, NewAgent, NewBlock
 from kelpie.agent.secrets import Secret, seal_secrets
 from kelpie.agent.state import NO_JSON, AgentSettings, Compaction
+from kelpie.api.letta.agent_kinds import KINDS, AgentKind, tool_rules
 from kelpie.api.letta.agent_shapes import KeptFields, kept_fields
 from kelpie.api.letta.block_shapes import BlockIn, read_block_fields
 from kelpie.api.letta.house import House
 from kelpie.api.letta.message_requests import MessageIn, read_message
 from kelpie.api.letta.models import Effort, EmbeddingConfigIn, read_embedding_config
+from kelpie.api.letta.reply_formats import read_format
+from kelpie.api.letta.tool_rules import ToolRuleIn, read_rule
 from kelpie.errors import InvalidInput
 from kelpie.ids import UUID_PATTERN, BlockId, FolderId, IdentityId, ToolId
 from kelpie.limits import COMPACTION_KEEP_PERCENT
-from kelpie.llm.messages import Sampling
+from kelpie.llm.messages import ReplyFormat, Sampling
 from kelpie.memory.lineage import NOWHERE, Lineage
 
 T = TypeVar("T")
@@ -30,24 +33,6 @@ BlockIdIn = Annotated[str, Meta(pattern=f"^block-{UUID_PATTERN}$")]
 FolderIdIn = Annotated[str, Meta(pattern=f"^source-{UUID_PATTERN}$")]
 IdentityIdIn = Annotated[str, Meta(pattern=f"^identity-{UUID_PATTERN}$")]
 ToolIdIn = Annotated[str, Meta(pattern=f"^tool-{UUID_PATTERN}$")]
-AgentKind = Literal[
-    "memgpt_agent",
-    "memgpt_v2_agent",
-    "letta_v1_agent",
-    "react_agent",
-    "workflow_agent",
-    "split_thread_agent",
-    "sleeptime_agent",
-    "voice_convo_agent",
-    "voice_sleeptime_agent",
-]
-BASE_TOOLS: dict[str, tuple[str, ...]] = {
-    "letta_v1_agent": ("memory_replace", "memory_insert", "conversation_search"),
-    "memgpt_v2_agent": ("memory_insert", "conversation_search", "memory_replace"),
-    "memgpt_agent": ("conversation_search", "core_memory_append", "core_memory_replace"),
-    "split_thread_agent": ("conversation_search", "core_memory_append", "core_memory_replace"),
-    "sleeptime_agent": ("memory_replace", "memory_insert", "memory_rethink"),
-}
 
 
 MULTI_AGENT_TOOLS = (
@@ -132,7 +117,7 @@ class AgentFieldsIn(Struct, frozen=True, kw_only=True):
     reasoning: bool | None = None
     block_ids: list[BlockIdIn] | None = None
     tool_ids: list[ToolIdIn] | None = None
-    tool_rules: list[dict[str, Any]] | None = None
+    tool_rules: list[ToolRuleIn] | None = None
     response_format: dict[str, Any] | None = None
     message_buffer_autoclear: bool | None = None
     enable_sleeptime: bool | None = None
@@ -179,6 +164,8 @@ def read_new_agent(wire: CreateAgentIn, name: str) -> NewAgent:
     if model is None:
         raise InvalidInput("Must specify either model or llm_config in request", field="model")
     messages = wire.initial_message_sequence or []
+    facts = KINDS[wire.agent_type]
+    with_rules = facts.ruled if wire.include_base_tool_rules is None else wire.include_base_tool_rules
     return NewAgent(
         name=wire.name or name,
         kind=wire.agent_type,
@@ -193,6 +180,10 @@ def read_new_agent(wire: CreateAgentIn, name: str) -> NewAgent:
         tool_names=tuple(wire.tools or ()),
         optional_tool_names=_usual_tools(wire),
         tool_ids=tuple(ToolId(tool_id) for tool_id in wire.tool_ids or ()),
+        tool_rules=tuple(map(read_rule, wire.tool_rules or ())),
+        rules_of_tools=tool_rules() if with_rules else (),
+        speaks_with=facts.speaks_with,
+        heartbeats=facts.heartbeats,
         messages=tuple(
             read_message(message, ("body", "initial_message_sequence", at)) for at, message in enumerate(messages)
         ),
@@ -227,6 +218,7 @@ def read_agent_changes(wire: UpdateAgentIn, now: AgentSettings) -> AgentChanges:
         compaction=UNSET if compaction is None else read_compaction(compaction),
         block_ids=UNSET if wire.block_ids is None else tuple(BlockId(one) for one in wire.block_ids),
         tools=UNSET if wire.tool_ids is None else tuple(ToolId(one) for one in wire.tool_ids),
+        tool_rules=UNSET if wire.tool_rules is None else tuple(map(read_rule, wire.tool_rules)),
         tags=UNSET if wire.tags is None else tuple(dict.fromkeys(wire.tags)),
         description=_given(wire.description),
         metadata=UNSET if wire.metadata is None else Raw(msgspec.json.encode(wire.metadata)),
@@ -268,6 +260,7 @@ def read_sampling(wire: AgentFieldsIn, now: Sampling) -> Sampling:
         output_tokens_max=_first(wire.max_tokens, settings.max_output_tokens, config.max_tokens, now.output_tokens_max),
         reasoning_effort=_first(effort, config.reasoning_effort, now.reasoning_effort),
         reasoning_tokens_max=_thinking(wire, settings, config, now),
+        reply_format=_reply_format(wire, settings, config, now),
         parallel_tool_calls=_first(
             wire.parallel_tool_calls, settings.parallel_tool_calls, config.parallel_tool_calls, now.parallel_tool_calls
         )
@@ -283,6 +276,14 @@ def read_compaction(wire: CompactionIn) -> Compaction:
         keep_percent=COMPACTION_KEEP_PERCENT if share is None else round(share * 100),
         wire=Raw(msgspec.json.encode({name: value for name, value in msgspec.structs.asdict(wire).items()})),
     )
+
+
+def _reply_format(
+    wire: AgentFieldsIn, settings: ModelSettingsIn, config: LlmConfigIn, now: Sampling
+) -> ReplyFormat | None:
+    """The form of replies; text is said, null says nothing."""
+    asked = _first(wire.response_format, settings.response_format, config.response_format)
+    return now.reply_format if asked is None else read_format(asked)
 
 
 def _thinking(wire: AgentFieldsIn, settings: ModelSettingsIn, config: LlmConfigIn, now: Sampling) -> int | None:
@@ -309,7 +310,7 @@ def _handle(wire: AgentFieldsIn) -> str | None:
 
 def _usual_tools(wire: CreateAgentIn) -> tuple[str, ...]:
     """The tools that agents of this kind are given without being named."""
-    base = BASE_TOOLS.get(wire.agent_type, ()) if wire.include_base_tools is not False else ()
+    base = KINDS[wire.agent_type].tools if wire.include_base_tools is not False else ()
     return (*base, *MULTI_AGENT_TOOLS) if wire.include_multi_agent_tools else base
 
 
@@ -331,23 +332,11 @@ def _kept(wire: AgentFieldsIn, now: KeptFields) -> Raw:
 
 def _refuse_unsupported(wire: AgentFieldsIn) -> None:
     """Whatever would change what the agent does and cannot."""
-    for settings in (wire.model_settings, wire.llm_config):
-        if settings is not None and settings.response_format is not None:
-            _refuse_format(settings.response_format)
-    if wire.response_format is not None:
-        _refuse_format(wire.response_format)
-    harmless = ("continue_loop", "exit_loop")
     _refuse(
         {
-            "tool_rules": [rule for rule in wire.tool_rules or () if rule.get("type") not in harmless],
             "enable_sleeptime": wire.enable_sleeptime,
         }
     )
-
-
-def _refuse_format(response_format: dict[str, Any]) -> None:
-    if response_format.get("type") != "text":
-        raise InvalidInput("response_format: only text is supported by this server", field="response_format")
 
 
 def _refuse(asked: dict[str, Any]) -> None:

@@ -12,11 +12,13 @@ from msgspec import Meta, Struct
 from kelpie.agent.identities import Identity
 from kelpie.agent.roster import AgentView
 from kelpie.agent.secrets import open_secrets
-from kelpie.agent.state import NO_JSON, AgentSettings
+from kelpie.agent.state import NO_JSON, AgentSettings, AgentState
 from kelpie.api.letta.block_shapes import BlockOut, show_block
 from kelpie.api.letta.folder_shapes import FileBlockOut, FolderOut, show_file_block, show_known_folder
 from kelpie.api.letta.house import House
 from kelpie.api.letta.identity_shapes import IdentityOut, show_identity
+from kelpie.api.letta.message_shapes import show_message
+from kelpie.api.letta.message_structs import ApprovalRequestMessage, ToolCallDeltaOut, ToolCallOut
 from kelpie.api.letta.models import (
     MODEL_SETTINGS_SHAPES,
     EmbeddingConfigOut,
@@ -26,6 +28,8 @@ from kelpie.api.letta.models import (
     show_llm_config,
     show_model_settings,
 )
+from kelpie.api.letta.reply_formats import show_format
+from kelpie.api.letta.tool_rules import show_rule
 from kelpie.api.letta.tools import ToolOut, show_tool
 from kelpie.api.letta.values import ORGANIZATION_ID, USER_ID, micros_date, optional_date
 from kelpie.api.route import one_of
@@ -34,9 +38,17 @@ from kelpie.memory.compaction import SUMMARY_SYSTEM
 
 JSON_OBJECT = Meta(extra_json_schema={"type": ["object", "null"]})  # what is stored as JSON goes out as it is
 ALL_PARTS = frozenset(
-    {"agent.blocks", "agent.tools", "agent.tags", "agent.secrets", "agent.sources", "agent.identities"}
+    {
+        "agent.blocks",
+        "agent.tools",
+        "agent.tags",
+        "agent.secrets",
+        "agent.sources",
+        "agent.identities",
+        "agent.pending_approval",
+    }
 )
-AGENT_SHAPES = (*MODEL_SETTINGS_SHAPES, EmbeddingConfigOut)
+AGENT_SHAPES = (*MODEL_SETTINGS_SHAPES, ApprovalRequestMessage, ToolCallOut, ToolCallDeltaOut, EmbeddingConfigOut)
 _OLD_PARTS = {
     "memory": "agent.blocks",
     "tools": "agent.tools",
@@ -120,7 +132,7 @@ class AgentOut(Struct, frozen=True, kw_only=True):
     entity_id: str | None = None
     identity_ids: tuple[str, ...] = ()
     identities: list[IdentityOut] = []
-    pending_approval: dict[str, Any] | None = None
+    pending_approval: Annotated[Any, one_of(ApprovalRequestMessage, or_null=True)] = None
     message_buffer_autoclear: bool
     enable_sleeptime: bool | None = None
     multi_agent_group: dict[str, Any] | None = None
@@ -183,6 +195,9 @@ async def show_agent(house: House, view: AgentView, parts: frozenset[str] = ALL_
         embedding=None if embedding is None else embedding.handle,
         model_settings=show_model_settings(info, settings.sampling),
         compaction_settings=_compaction(settings),
+        tool_rules=[show_rule(rule) for rule in settings.tool_rules],
+        response_format=show_format(settings.sampling.reply_format),
+        pending_approval=await _pending(house, state) if "agent.pending_approval" in parts else None,
         description=settings.description,
         metadata=settings.metadata,
         memory=MemoryOut(agent_type=settings.kind, blocks=blocks, file_blocks=file_blocks),
@@ -241,6 +256,15 @@ async def _file_blocks(house: House, settings: AgentSettings, parts: frozenset[s
 
 async def _identities(house: House, settings: AgentSettings) -> list[Identity]:
     return await house.identities.all.get_many(settings.identities) if settings.identities else []
+
+
+async def _pending(house: House, state: AgentState) -> ApprovalRequestMessage | None:
+    """The calls that wait for the client."""
+    if state.awaiting is None:
+        return None
+    seq = await house.history.place(state.id, state.awaiting.message_id)
+    (asking,) = await house.history.get_many(state.id, [seq])
+    return next((shown for shown in show_message(asking) if isinstance(shown, ApprovalRequestMessage)), None)
 
 
 def _compaction(settings: AgentSettings) -> CompactionOut:

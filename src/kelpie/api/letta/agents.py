@@ -22,6 +22,7 @@ from kelpie.api.letta.identity_shapes import owners_of
 from kelpie.api.letta.paging import Order, PageLimit, read_page
 from kelpie.api.letta.tools import ToolOut, page_of_tools
 from kelpie.api.route import Ask, Route
+from kelpie.errors import InvalidInput
 from kelpie.ids import AgentId, ToolId, new_uuid
 
 LIMIT_DEFAULT = 50
@@ -87,6 +88,18 @@ class ResetIn(Struct, frozen=True, kw_only=True):
     """Nothing has to be said: this server has no default first messages."""
 
     add_default_initial_messages: bool | None = None
+
+
+class ApprovalQuery(Struct, frozen=True, kw_only=True):
+    """Whether a person must allow the tool's calls, in the older form."""
+
+    requires_approval: bool | None = None
+
+
+class ApprovalIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether a person must allow the tool's calls."""
+
+    requires_approval: bool
 
 
 class DeletedOut(Struct, frozen=True, kw_only=True):
@@ -192,6 +205,17 @@ async def detach_tool(house: House, ask: Ask[None, None]) -> AgentOut:
     """Take a tool from the agent."""
     view = await house.roster.detach_tool(AgentId(ask.path["agent_id"]), ToolId(ask.path["tool_id"]))
     return await show_agent(house, view)
+
+
+async def require_approval(house: House, ask: Ask[ApprovalQuery, ApprovalIn | None]) -> AgentOut:
+    """Have a person allow each call of a tool, or no longer; the body says it, or the query in the older form."""
+    required = ask.query.requires_approval if ask.body is None else ask.body.requires_approval
+    if required is None:
+        raise InvalidInput("requires_approval must be given in the body or the query", field="requires_approval")
+    agent_id = AgentId(ask.path["agent_id"])
+    return await show_agent(
+        house, await house.roster.require_approval(agent_id, ask.path["tool_name"], required=required)
+    )
 
 
 async def _filter(house: House, query: ListAgents | CountAgents) -> AgentFilter:
@@ -344,5 +368,19 @@ ROUTES = (
         answer=AgentOut,
         shapes=AGENT_SHAPES,
         refusals=(404, 409),
+    ),
+    Route(
+        method="PATCH",
+        path="/v1/agents/{agent_id}/tools/approval/{tool_name}",
+        name="modify_approval_for_tool",
+        summary="Have a person allow each call of a tool, or no longer",
+        tag="agents",
+        handler=require_approval,
+        query=ApprovalQuery,
+        body=ApprovalIn | None,
+        body_needed=False,
+        answer=AgentOut,
+        shapes=AGENT_SHAPES,
+        refusals=(400, 404, 409),
     ),
 )

@@ -228,16 +228,16 @@ async def stream_conversation(house: House, ask: Ask[None, ResumeConversationIn 
         run = await find_run(house, body.run_id)
         if run.thread_id != thread.id:
             raise NotFound(f"Run with id '{run.id}' not found in this conversation", run_id=run.id)
-        return stream_again(house, run.id, body)
+        return stream_again(house, run, body)
     if body.otid is not None:
         found = await house.door.find_run(thread, body.otid)
         if found is None:
             raise NotFound(f"No run was sent a message with otid '{body.otid[:80]}'", otid=body.otid[:80])
-        return stream_again(house, found.id, body)
+        return stream_again(house, found, body)
     active = await house.door.find_active_run(thread)
     if active is None:
         raise InvalidInput("No active runs found for this conversation.", field="conversation_id")
-    return stream_again(house, active, body)
+    return stream_again(house, await house.door.get_run(active), body)
 
 
 async def cancel_conversation(house: House, ask: Ask[OfAgent, None]) -> dict[str, str]:

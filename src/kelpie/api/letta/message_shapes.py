@@ -9,9 +9,40 @@ from msgspec import Struct
 
 from kelpie.agent.events import FinishedEvent
 from kelpie.agent.state import Run
+from kelpie.api.letta.message_structs import (
+    ApprovalOut,
+    ApprovalRequestMessage,
+    ApprovalResponseMessage,
+    AssistantMessage,
+    Base64ImageOut,
+    EventMessage,
+    HiddenReasoningMessage,
+    ImageContent,
+    LettaImageOut,
+    MessageOut,
+    ReasoningMessage,
+    SummaryMessage,
+    SystemMessage,
+    TextContent,
+    ToolCallDeltaOut,
+    ToolCallMessage,
+    ToolCallOut,
+    ToolReturnMessage,
+    ToolReturnOut,
+    UrlImageOut,
+    UserMessage,
+)
 from kelpie.api.letta.values import part_otid, seconds_date
 from kelpie.api.route import one_of
-from kelpie.llm.messages import Part, ReasoningPart, TextPart, ToolCallPart, ToolReturnPart
+from kelpie.llm.messages import (
+    ImagePart,
+    Part,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+    VerdictPart,
+)
 from kelpie.memory.history import StoredMessage
 
 MessageType = Literal[
@@ -27,121 +58,6 @@ MessageType = Literal[
     "summary_message",
     "event_message",
 ]
-
-
-class MessageOut(Struct, frozen=True, kw_only=True):
-    """What all messages have."""
-
-    id: str
-    date: str
-    name: str | None = None
-    message_type: str
-    otid: str | None = None
-    sender_id: str | None = None
-    step_id: str | None = None
-    is_err: bool | None = None
-    seq_id: int | None = None
-    run_id: str | None = None
-
-
-class TextContent(Struct, frozen=True, kw_only=True):
-    """A piece of text."""
-
-    type: Literal["text"] = "text"
-    text: str
-
-
-class SystemMessage(MessageOut, frozen=True, kw_only=True):
-    """Instructions."""
-
-    message_type: Literal["system_message"] = "system_message"
-    content: str
-
-
-class UserMessage(MessageOut, frozen=True, kw_only=True):
-    """What a person or program said to the agent."""
-
-    message_type: Literal["user_message"] = "user_message"
-    content: list[TextContent] | str
-
-
-class AssistantMessage(MessageOut, frozen=True, kw_only=True):
-    """What the agent said."""
-
-    message_type: Literal["assistant_message"] = "assistant_message"
-    content: list[TextContent] | str
-
-
-class ReasoningMessage(MessageOut, frozen=True, kw_only=True):
-    """What the model thought."""
-
-    message_type: Literal["reasoning_message"] = "reasoning_message"
-    source: Literal["reasoner_model", "non_reasoner_model"] = "reasoner_model"
-    reasoning: str
-    signature: str | None = None
-
-
-class HiddenReasoningMessage(MessageOut, frozen=True, kw_only=True):
-    """What the model thought and its provider encrypted."""
-
-    message_type: Literal["hidden_reasoning_message"] = "hidden_reasoning_message"
-    state: Literal["redacted", "omitted"] = "redacted"
-    hidden_reasoning: str | None = None
-
-
-class ToolCallOut(Struct, frozen=True, kw_only=True):
-    """A whole call; `arguments` is JSON text."""
-
-    name: str
-    arguments: str
-    tool_call_id: str
-
-
-class ToolCallDeltaOut(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A piece of a call: the name comes with the first piece, arguments with the later ones."""
-
-    name: str | None = None
-    arguments: str | None = None
-    tool_call_id: str | None = None
-
-
-class ToolCallMessage(MessageOut, frozen=True, kw_only=True):
-    """The agent calls tools. While it streams, `tool_call` and `tool_calls` are one and the same piece."""
-
-    message_type: Literal["tool_call_message"] = "tool_call_message"
-    tool_call: Annotated[Any, one_of(ToolCallOut, ToolCallDeltaOut)]
-    tool_calls: list[ToolCallOut] | ToolCallDeltaOut | None = None
-
-
-class ToolReturnOut(Struct, frozen=True, kw_only=True):
-    """What came of one call."""
-
-    type: Literal["tool"] = "tool"
-    tool_return: str
-    status: Literal["success", "error"]
-    tool_call_id: str
-    stdout: tuple[str, ...] | None = None
-    stderr: tuple[str, ...] | None = None
-
-
-class ToolReturnMessage(MessageOut, frozen=True, kw_only=True):
-    """What came of the calls of one step; the first one's fields are repeated outside the list."""
-
-    message_type: Literal["tool_return_message"] = "tool_return_message"
-    tool_return: str
-    status: Literal["success", "error"]
-    tool_call_id: str
-    stdout: tuple[str, ...] | None = None
-    stderr: tuple[str, ...] | None = None
-    tool_returns: list[ToolReturnOut] | None = None
-
-
-class SummaryMessage(MessageOut, frozen=True, kw_only=True):
-    """What stands in the window for older messages."""
-
-    message_type: Literal["summary_message"] = "summary_message"
-    summary: str
-    compaction_stats: dict[str, Any] | None = None
 
 
 class Ping(MessageOut, frozen=True, kw_only=True):
@@ -191,7 +107,10 @@ WireMessage = (
     | HiddenReasoningMessage
     | ToolCallMessage
     | ToolReturnMessage
+    | ApprovalRequestMessage
+    | ApprovalResponseMessage
     | SummaryMessage
+    | EventMessage
 )
 
 
@@ -203,14 +122,34 @@ MESSAGE_SHAPES = (
     HiddenReasoningMessage,
     ToolCallMessage,
     ToolReturnMessage,
+    ApprovalRequestMessage,
+    ApprovalResponseMessage,
     SummaryMessage,
+    EventMessage,
     ToolCallOut,
     ToolCallDeltaOut,
+    ToolReturnOut,
+    ApprovalOut,
+    TextContent,
+    ImageContent,
+    UrlImageOut,
+    Base64ImageOut,
+    LettaImageOut,
 )
-ShownMessage = Annotated[Any, one_of(*MESSAGE_SHAPES[:8])]
+ShownMessage = Annotated[Any, one_of(*MESSAGE_SHAPES[:11])]
 
 
-def show_message(stored: StoredMessage) -> list[WireMessage]:
+class Speech(Struct, frozen=True, kw_only=True):
+    """Which tool's calls are shown as what the agent said: the text is the argument `kwarg`. None: no tool's."""
+
+    tool: str | None = "send_message"
+    kwarg: str = "message"
+
+
+PLAIN_SPEECH = Speech()
+
+
+def show_message(stored: StoredMessage, speech: Speech = PLAIN_SPEECH) -> list[WireMessage]:
     """The wire messages of a stored one, in the order of its parts."""
     common = shared_fields(stored)
     match stored.kind:
@@ -222,16 +161,30 @@ def show_message(stored: StoredMessage) -> list[WireMessage]:
         case "summary":
             return [SummaryMessage(**common, otid=part_otid(stored.id, 0), summary=_joined(stored.parts))]
         case "tool":
-            return _show_returns(stored, common)
+            return _show_returns(stored, common, speech)
+        case "approval":
+            return [_show_answers(stored, common)]
         case "assistant":
-            return _show_reply(stored, common)
+            return _show_reply(stored, common, speech)
         case _:
             assert_never(stored.kind)
 
 
-def show_messages(stored: Sequence[StoredMessage]) -> list[WireMessage]:
+def show_messages(stored: Sequence[StoredMessage], speech: Speech = PLAIN_SPEECH) -> list[WireMessage]:
     """The wire messages of all of them, in order."""
-    return [shown for message in stored for shown in show_message(message)]
+    return [shown for message in stored for shown in show_message(message, speech)]
+
+
+def show_compaction(summary: SummaryMessage) -> EventMessage:
+    """That the window was compacted, for who wants to be told."""
+    return EventMessage(
+        id=summary.id,
+        date=summary.date,
+        otid=part_otid(summary.id, 1),
+        step_id=summary.step_id,
+        run_id=summary.run_id,
+        event_data={"trigger": "context_window_exceeded", "summary_message_id": summary.id},
+    )
 
 
 def shared_fields(stored: StoredMessage) -> dict[str, Any]:
@@ -246,27 +199,55 @@ def shared_fields(stored: StoredMessage) -> dict[str, Any]:
     }
 
 
-def wire_indexes(parts: Sequence[Part]) -> list[int]:
-    """Which wire message each part belongs to, as its number within the stored message."""
-    indexes: list[int] = []
-    calls_at: int | None = None
+def wire_indexes(parts: Sequence[Part], speech: Speech = PLAIN_SPEECH) -> list[int]:
+    """Which wire message each part belongs to, as its number within the stored message.
+
+    All calls share one, those that wait for the client another, and what the agent says with a tool has its own.
+    """
+    return number_parts([call_group(part, speech) for part in parts])
+
+
+def number_parts(groups: Sequence[str | None]) -> list[int]:
+    """A number for each part; those of one group share the number of its first."""
+    numbers: list[int] = []
+    firsts: dict[str, int] = {}
     following = 0
-    for part in parts:
-        if isinstance(part, ToolCallPart) and calls_at is not None:
-            indexes.append(calls_at)
+    for group in groups:
+        if group is not None and group in firsts:
+            numbers.append(firsts[group])
             continue
-        if isinstance(part, ToolCallPart):
-            calls_at = following
-        indexes.append(following)
+        if group is not None:
+            firsts[group] = following
+        numbers.append(following)
         following += 1
-    assert len(indexes) == len(parts)
-    return indexes
+    assert len(numbers) == len(groups)
+    return numbers
+
+
+def call_group(part: Part, speech: Speech) -> str | None:
+    """With which calls a call is shown; None for what is shown by itself."""
+    if not isinstance(part, ToolCallPart) or spoken_text(part, speech) is not None:
+        return None
+    return "asks" if part.asks else "calls"
+
+
+def spoken_text(call: ToolCallPart, speech: Speech) -> str | None:
+    """What the agent says with this call; None when it does not speak with it, or so that it cannot be read."""
+    if call.name != speech.tool or call.asks:
+        return None
+    try:
+        told = msgspec.json.decode(call.arguments, type=dict[str, Any]).get(speech.kwarg)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return None
+    return told if isinstance(told, str) else None
 
 
 def show_reasoning(part: ReasoningPart, common: dict[str, Any], otid: str) -> WireMessage:
     """A thought, open or encrypted."""
     if part.redacted is not None:
         return HiddenReasoningMessage(**common, otid=otid, hidden_reasoning=part.redacted)
+    if part.omitted:
+        return HiddenReasoningMessage(**common, otid=otid, state="omitted")
     return ReasoningMessage(**common, otid=otid, reasoning=part.text, signature=part.signature)
 
 
@@ -300,36 +281,77 @@ def with_seq(message: WireMessage, seq_id: int | None) -> WireMessage:
     return message if seq_id is None else msgspec.structs.replace(message, seq_id=seq_id)
 
 
-def _show_reply(stored: StoredMessage, common: dict[str, Any]) -> list[WireMessage]:
+def _show_reply(stored: StoredMessage, common: dict[str, Any], speech: Speech) -> list[WireMessage]:
     """What the model answered; parts without text are not shown, but keep their number."""
     shown: list[WireMessage] = []
-    calls = [show_call(part) for part in stored.parts if isinstance(part, ToolCallPart)]
-    calls_shown = False
-    for part, index in zip(stored.parts, wire_indexes(stored.parts), strict=True):
+    groups = [call_group(part, speech) for part in stored.parts]
+    seen: list[str] = []
+    for part, group, index in zip(stored.parts, groups, number_parts(groups), strict=True):
         otid = part_otid(stored.id, index)
         match part:
-            case ReasoningPart() if part.text or part.redacted or part.signature:
+            case ReasoningPart() if part.text or part.redacted or part.signature or part.omitted:
                 shown.append(show_reasoning(part, common, otid))
+            case TextPart() if part.text and part.aside:
+                shown.append(ReasoningMessage(**common, otid=otid, source="non_reasoner_model", reasoning=part.text))
             case TextPart() if part.text:
                 shown.append(AssistantMessage(**common, otid=otid, content=part.text))
-            case ToolCallPart() if not calls_shown:
-                shown.append(ToolCallMessage(**common, otid=otid, tool_call=calls[0], tool_calls=calls))
-                calls_shown = True
+            case ToolCallPart() if group is None:
+                shown.append(AssistantMessage(**common, otid=otid, content=spoken_text(part, speech) or ""))
+            case ToolCallPart() if group not in seen:
+                assert group is not None
+                seen.append(group)
+                calls = [each for each in stored.parts if isinstance(each, ToolCallPart)]
+                same = [show_call(each) for each in calls if call_group(each, speech) == group]
+                shown.append(_show_calls(same, group, stored, common, otid))
             case _:
                 pass
     return shown
 
 
-def _show_returns(stored: StoredMessage, common: dict[str, Any]) -> list[WireMessage]:
+def _show_calls(
+    calls: list[ToolCallOut], group: str, stored: StoredMessage, common: dict[str, Any], otid: str
+) -> WireMessage:
+    if group == "asks":
+        return ApprovalRequestMessage(**common, otid=stored.id, tool_call=calls[0], tool_calls=calls)
+    return ToolCallMessage(**common, otid=otid, tool_call=calls[0], tool_calls=calls)
+
+
+def _show_answers(stored: StoredMessage, common: dict[str, Any]) -> WireMessage:
+    """What the client said of calls; of one verdict alone, also in the older form."""
+    verdicts = [part for part in stored.parts if isinstance(part, VerdictPart)]
+    answers = [_show_answer(part) for part in stored.parts]
+    alike = len(verdicts) == len(stored.parts) and len({part.approve for part in verdicts}) == 1
+    alone = verdicts[0] if alike else None
+    return ApprovalResponseMessage(
+        **common,
+        otid=stored.otid or part_otid(stored.id, 0),
+        approvals=answers,
+        approve=None if alone is None else alone.approve,
+        approval_request_id=None if alone is None else alone.request_id,
+        reason=None if alone is None else alone.reason,
+    )
+
+
+def _show_answer(part: Part) -> ApprovalOut | ToolReturnOut:
+    if isinstance(part, ToolReturnPart):
+        return _show_return(part)
+    assert isinstance(part, VerdictPart), "an answer is a verdict or a return"
+    return ApprovalOut(tool_call_id=part.call_id, approve=part.approve, reason=part.reason)
+
+
+def _show_returns(stored: StoredMessage, common: dict[str, Any], speech: Speech) -> list[WireMessage]:
     parts = [part for part in stored.parts if isinstance(part, ToolReturnPart)]
     assert parts, "a message of kind tool has returns"
+    parts = [part for part in parts if part.name != speech.tool or not part.ok]  # that something was said, is shown
+    if not parts:
+        return []
     returns = [_show_return(part) for part in parts]
     first = returns[0]
     return [
         ToolReturnMessage(
             **{**common, "name": parts[0].name},
             otid=part_otid(stored.id, 0),
-            tool_return=first.tool_return,
+            tool_return=parts[0].text,
             status=first.status,
             tool_call_id=first.tool_call_id,
             stdout=first.stdout,
@@ -341,7 +363,7 @@ def _show_returns(stored: StoredMessage, common: dict[str, Any]) -> list[WireMes
 
 def _show_return(part: ToolReturnPart) -> ToolReturnOut:
     return ToolReturnOut(
-        tool_return=part.text,
+        tool_return=[TextContent(text=part.text), *map(_show_image, part.images)] if part.images else part.text,
         status="success" if part.ok else "error",
         tool_call_id=part.call_id,
         stdout=part.stdout,
@@ -349,10 +371,28 @@ def _show_return(part: ToolReturnPart) -> ToolReturnOut:
     )
 
 
-def _content(parts: Sequence[Part]) -> list[TextContent] | str:
-    """One text as text, several as a list."""
-    texts = [part.text for part in parts if isinstance(part, TextPart)]
-    return texts[0] if len(texts) == 1 else [TextContent(text=text) for text in texts]
+def _content(parts: Sequence[Part]) -> list[TextContent | ImageContent] | str:
+    """One text as text, several and pictures as a list."""
+    if len(parts) == 1 and isinstance(parts[0], TextPart):
+        return parts[0].text
+    content: list[TextContent | ImageContent] = []
+    for part in parts:
+        if isinstance(part, TextPart):
+            content.append(TextContent(text=part.text))
+        elif isinstance(part, ImagePart):
+            content.append(_show_image(part))
+    return content
+
+
+def _show_image(image: ImagePart) -> ImageContent:
+    if image.url is not None:
+        return ImageContent(source=UrlImageOut(url=image.url))
+    assert image.data is not None and image.media_type is not None
+    if image.file_id is None:
+        source = Base64ImageOut(media_type=image.media_type, data=image.data, detail=image.detail)
+        return ImageContent(source=source)
+    kept = {"media_type": image.media_type, "data": image.data, "detail": image.detail}
+    return ImageContent(source=LettaImageOut(file_id=image.file_id, **kept))
 
 
 def _joined(parts: Sequence[Part]) -> str:

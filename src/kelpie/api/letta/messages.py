@@ -1,20 +1,22 @@
 """Messages on the wire: sent and answered at once, as a stream or later; listed; runs cancelled."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from kelpie.agent.past import run_not_found
 from kelpie.agent.state import RunOptions
 from kelpie.agent.thread import Thread, thread_not_found
 from kelpie.api.errors import MethodNotAllowed, RunFailed
 from kelpie.api.letta.house import House
-from kelpie.api.letta.message_requests import SendIn, read_key, read_messages, read_options
+from kelpie.api.letta.message_requests import SendIn, read_key, read_messages, read_options, read_speech
 from kelpie.api.letta.message_shapes import (
     MESSAGE_SHAPES,
+    PLAIN_SPEECH,
     MessageType,
     ShownMessage,
+    Speech,
     StopReasonOut,
     UsageOut,
     WireMessage,
@@ -26,7 +28,7 @@ from kelpie.api.letta.message_shapes import (
 from kelpie.api.letta.paging import Order, PageLimit, read_cursor
 from kelpie.api.letta.run_shapes import RunOut, show_run
 from kelpie.api.letta.runs import find_run
-from kelpie.api.letta.stream_view import StreamOptions, stream_run
+from kelpie.api.letta.stream_view import StreamOptions, stream_run, with_events
 from kelpie.api.letta.threads import read_thread
 from kelpie.api.route import Ask, Route
 from kelpie.api.sse import EventStream
@@ -35,6 +37,7 @@ from kelpie.ids import AgentId, AnyThreadId, MessageId, RunId
 from kelpie.memory.history import MessageIndex, StoredMessage
 
 LIMIT_DEFAULT = 100
+LOGPROBS = Meta(extra_json_schema={"type": ["object", "null"]})  # as the provider told them
 Headers = Mapping[bytes, bytes]
 RUNS_CANCELLED_MAX = 100
 NO_EDITING = (
@@ -49,7 +52,7 @@ class ReplyOut(Struct, frozen=True, kw_only=True):
     messages: list[ShownMessage]
     stop_reason: StopReasonOut
     usage: UsageOut
-    logprobs: dict[str, Any] | None = None
+    logprobs: Annotated[Any, LOGPROBS] = None
     turns: list[dict[str, Any]] | None = None
 
 
@@ -128,7 +131,11 @@ async def list_indexed(index: MessageIndex, query: ListMessages) -> list[WireMes
 def show_page(stored: Sequence[StoredMessage], query: ListMessages) -> list[WireMessage]:
     """The stored messages, in the order asked for, as the wire shows them; the parts of one in that order too."""
     newest_first = query.order == "desc"
-    shown = show_messages(stored[::-1] if newest_first else stored)
+    speech = PLAIN_SPEECH
+    if isinstance(query, ListOfAgent):
+        tool = query.assistant_message_tool_name if query.use_assistant_message else None
+        speech = Speech(tool=tool, kwarg=query.assistant_message_tool_kwarg)
+    shown = show_messages(stored[::-1] if newest_first else stored, speech)
     if query.include_return_message_types is not None:
         shown = [message for message in shown if message.message_type in query.include_return_message_types]
     return shown[::-1] if newest_first else shown
@@ -155,8 +162,10 @@ async def send_to(house: House, thread_id: AnyThreadId, body: SendIn, headers: H
     if finished.error is not None:
         raise RunFailed(finished.error, run_id)
     wanted = StreamWanted(body)
-    shown = [one for event in said for one in show_message(event.message) if wanted.includes(one)]
-    return ReplyOut(messages=shown, stop_reason=show_stop(finished), usage=show_usage(finished))
+    speech = read_speech(options)
+    shown = [one for event in said for one in with_events(show_message(event.message, speech)) if wanted.includes(one)]
+    logprobs = None if options.logprobs is None else await house.door.get_logprobs(run_id)
+    return ReplyOut(messages=shown, stop_reason=show_stop(finished), usage=show_usage(finished), logprobs=logprobs)
 
 
 async def send_message_async(house: House, ask: Ask[None, SendIn]) -> RunOut:
@@ -207,7 +216,7 @@ class StreamWanted:
 
     def includes(self, message: WireMessage) -> bool:
         """Whether this one."""
-        if message.message_type == "summary_message" and not self.summaries:
+        if message.message_type in ("summary_message", "event_message") and not self.summaries:
             return False
         return self.types is None or message.message_type in self.types
 
@@ -224,6 +233,7 @@ async def stream_from(house: House, thread_id: AnyThreadId, body: SendIn, header
         pings=body.include_pings is not False,
         types=wanted.types,
         summaries=wanted.summaries,
+        speech=read_speech(run_options),
     )
     return stream_run(house.world, house.door, run_id, options)
 

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from kelpie.api.letta.house import House
 from kelpie.api.letta.provider_kinds import ProviderType
+from kelpie.api.letta.reply_formats import show_format
 from kelpie.api.route import Ask, Route, one_of
 from kelpie.llm.embedding import EmbeddingInfo
 from kelpie.llm.messages import Sampling
@@ -200,6 +201,7 @@ def show_llm_config(info: ModelInfo, sampling: Sampling, context_tokens: int) ->
         reasoning_effort=sampling.reasoning_effort,
         max_reasoning_tokens=sampling.reasoning_tokens_max or 0,
         parallel_tool_calls=sampling.parallel_tool_calls,
+        response_format=show_format(sampling.reply_format),
     )
 
 
@@ -213,6 +215,7 @@ def show_model_settings(info: ModelInfo, sampling: Sampling) -> OpenAISettingsOu
             max_output_tokens=output_tokens,
             parallel_tool_calls=sampling.parallel_tool_calls,
             temperature=temperature,
+            response_format=show_format(sampling.reply_format),
             thinking=ThinkingOut(type="disabled" if budget is None else "enabled", budget_tokens=budget or 0),
         )
     return OpenAISettingsOut(
@@ -220,6 +223,7 @@ def show_model_settings(info: ModelInfo, sampling: Sampling) -> OpenAISettingsOu
         parallel_tool_calls=sampling.parallel_tool_calls,
         temperature=temperature,
         reasoning=ReasoningOut(reasoning_effort=sampling.reasoning_effort or "minimal"),
+        response_format=show_format(sampling.reply_format),
     )
 
 

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from kelpie.agent.past import Step
 from kelpie.agent.state import Run
+from kelpie.api.letta.message_requests import read_shown_as
 from kelpie.api.letta.values import ORGANIZATION_ID, micros_date, optional_date
 from kelpie.llm.messages import Usage
 
@@ -109,9 +110,21 @@ def show_run(run: Run) -> RunOut:
         conversation_id=run.conversation_id,
         background=run.options.background,
         metadata=metadata,
+        request_config=_show_config(run),
         stop_reason=run.stop_reason,
         ttft_ns=None if first_us is None else max(0, first_us - run.created_at_us) * NS_PER_US,
         total_duration_ns=duration_ns(run),
+    )
+
+
+def _show_config(run: Run) -> RequestConfigOut:
+    """How the run's messages were to be shown."""
+    asked = read_shown_as(run.options)
+    return RequestConfigOut(
+        use_assistant_message=asked.use_assistant_message,
+        assistant_message_tool_name=asked.assistant_message_tool_name,
+        assistant_message_tool_kwarg=asked.assistant_message_tool_kwarg,
+        include_return_message_types=asked.include_return_message_types,
     )
 
 

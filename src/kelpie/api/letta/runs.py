@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 from kelpie.agent.past import ACTIVE, Whose, run_not_found
 from kelpie.agent.state import Run
 from kelpie.api.letta.house import House
+from kelpie.api.letta.message_requests import read_speech
 from kelpie.api.letta.message_shapes import MESSAGE_SHAPES, ShownMessage, WireMessage, show_messages
 from kelpie.api.letta.paging import Order, PageLimit, read_cursor, read_page
 from kelpie.api.letta.run_shapes import (
@@ -168,13 +169,18 @@ async def retrieve_run_trace(house: House, ask: Ask[TraceOfRun, None]) -> list[d
 async def stream_of_run(house: House, ask: Ask[None, ResumeIn | None]) -> EventStream:
     """The run's messages after a number, and then live ones until it ends."""
     run = await find_run(house, ask.path["run_id"])
-    return stream_again(house, run.id, ask.body or ResumeIn())
+    return stream_again(house, run, ask.body or ResumeIn())
 
 
-def stream_again(house: House, run_id: RunId, resume: ResumeIn) -> EventStream:
+def stream_again(house: House, run: Run, resume: ResumeIn) -> EventStream:
     """A run's numbered stream from behind the last number that the client has."""
-    options = StreamOptions(numbered=True, seen=resume.starting_after or 0, pings=resume.include_pings is not False)
-    return stream_run(house.world, house.door, run_id, options)
+    options = StreamOptions(
+        numbered=True,
+        seen=resume.starting_after or 0,
+        pings=resume.include_pings is not False,
+        speech=read_speech(run.options),
+    )
+    return stream_run(house.world, house.door, run.id, options)
 
 
 def read_whose(query: WhichRuns) -> Whose:

@@ -7,7 +7,7 @@ back is given exactly what it has not seen: the numbers depend on the stored eve
 to be shown.
 """
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import Any, assert_never
 
@@ -17,22 +17,32 @@ from kelpie.agent.door import AgentDoor
 from kelpie.agent.events import DeltaEvent, FinishedEvent, MessageEvent, PiecesEvent
 from kelpie.api.errors import sentence_of
 from kelpie.api.letta.message_shapes import (
-    AssistantMessage,
+    PLAIN_SPEECH,
     ErrorMessage,
-    HiddenReasoningMessage,
     Ping,
-    ReasoningMessage,
+    Speech,
     StopReasonOut,
-    ToolCallDeltaOut,
-    ToolCallMessage,
     WireMessage,
+    number_parts,
     shared_fields,
+    show_compaction,
     show_message,
+    show_reasoning,
     show_stop,
     show_usage,
+    spoken_text,
     wire_indexes,
     with_seq,
 )
+from kelpie.api.letta.message_structs import (
+    ApprovalRequestMessage,
+    AssistantMessage,
+    ReasoningMessage,
+    SummaryMessage,
+    ToolCallDeltaOut,
+    ToolCallMessage,
+)
+from kelpie.api.letta.spoken import spoken_so_far
 from kelpie.api.letta.values import part_otid, seconds_date
 from kelpie.api.sse import COMMENT, DONE, EventStream, frame
 from kelpie.errors import KelpieError, OutcomeUnknown
@@ -51,6 +61,7 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
     pings: bool = True
     types: frozenset[str] | None = None
     summaries: bool = False
+    speech: Speech = PLAIN_SPEECH
 
 
 class _Preview:
@@ -59,8 +70,14 @@ class _Preview:
     def __init__(self, message_id: MessageId) -> None:
         self.message_id = message_id
         self.pieces = 0  # how many were shown, from the first on; one that does not follow them is not
-        self.texts: dict[int, str] = {}  # by part
-        self.calls: set[int] = set()  # the parts that are tool calls
+        self.texts: dict[int, str] = {}  # what was shown, by part
+        self.written: dict[int, str] = {}  # the arguments of calls
+        self.groups: dict[int, str | None] = {}  # as `call_group` says
+        self.asides: set[int] = set()  # texts that were shown as thoughts; only asked whether it holds one
+
+    def index(self, part: int) -> int:
+        """The number of the wire message that a part belongs to."""
+        return number_parts([self.groups.get(at) for at in range(part + 1)])[part]
 
 
 class RunView:
@@ -92,10 +109,10 @@ class RunView:
         preview, self._preview = self._preview, None
         self._committed.add(stored.id)
         if preview is not None and preview.message_id == stored.id and preview.texts:
-            return self._numbered(_rest(stored, preview))
-        return self._numbered(show_message(stored))
+            return self._numbered(_rest(stored, preview, self._options.speech))
+        return self._numbered(with_events(show_message(stored, self._options.speech)))
 
-    def _numbered(self, shown: Sequence[WireMessage]) -> list[WireMessage]:
+    def _numbered(self, shown: Iterable[WireMessage]) -> list[WireMessage]:
         """What is committed, each with the next number if they are numbered; what is wanted and was not seen of it."""
         wanted: list[WireMessage] = []
         for message in shown:
@@ -120,30 +137,60 @@ class RunView:
         return self._preview
 
     def _show_piece(self, event: DeltaEvent | PiecesEvent, preview: _Preview, delta: Delta) -> list[WireMessage]:
-        is_new = delta.part not in preview.texts
-        piece = delta.arguments if isinstance(delta, ToolCallDelta) else delta.text
-        preview.texts[delta.part] = preview.texts.get(delta.part, "") + piece
-        if isinstance(delta, ToolCallDelta):
-            preview.calls.add(delta.part)
+        is_new = delta.part not in preview.groups
+        if is_new:
+            preview.groups[delta.part] = self._group(delta)
         common: dict[str, Any] = {
             "id": event.message_id,
             "date": seconds_date(event.created_at_us),
-            "otid": part_otid(event.message_id, _preview_index(preview, delta.part)),
+            "otid": part_otid(event.message_id, preview.index(delta.part)),
             "step_id": event.step_id,
             "run_id": self._run_id,
         }
         match delta:
             case TextDelta():
-                return [AssistantMessage(**common, content=delta.text)] if delta.text else []
+                return self._show_text(preview, delta, common)
             case ReasoningDelta():
+                preview.texts[delta.part] = preview.texts.get(delta.part, "") + delta.text
                 return [ReasoningMessage(**common, reasoning=delta.text)] if delta.text else []
             case ToolCallDelta():
-                return _show_call_piece(common, delta, is_new)
+                return self._show_call(preview, delta, common, is_new)
             case _:
                 assert_never(delta)
 
+    def _group(self, delta: Delta) -> str | None:
+        if not isinstance(delta, ToolCallDelta):
+            return None
+        if delta.asks:
+            return "asks"
+        return None if delta.name == self._options.speech.tool else "calls"
+
+    def _show_text(self, preview: _Preview, delta: TextDelta, common: dict[str, Any]) -> list[WireMessage]:
+        """Words; those of an agent that speaks with a tool are thoughts until it turns out that it called none."""
+        preview.texts[delta.part] = preview.texts.get(delta.part, "") + delta.text
+        if not delta.text:
+            return []
+        if not delta.aside:
+            return [AssistantMessage(**common, content=delta.text)]
+        preview.asides.add(delta.part)
+        return [ReasoningMessage(**common, source="non_reasoner_model", reasoning=delta.text)]
+
+    def _show_call(
+        self, preview: _Preview, delta: ToolCallDelta, common: dict[str, Any], is_new: bool
+    ) -> list[WireMessage]:
+        """A piece of a call, or of what is said with it."""
+        part, group = delta.part, preview.groups[delta.part]
+        preview.written[part] = preview.written.get(part, "") + delta.arguments
+        if group is not None:
+            preview.texts[part] = preview.written[part]
+            return _show_call_piece(common, delta, is_new, asks=group == "asks")
+        seen = preview.texts.get(part, "")
+        told = spoken_so_far(preview.written[part], self._options.speech.kwarg)
+        preview.texts[part] = told
+        return [AssistantMessage(**common, content=told[len(seen) :])] if len(told) > len(seen) else []
+
     def _is_wanted(self, shown: WireMessage) -> bool:
-        if shown.message_type == "summary_message" and not self._options.summaries:
+        if shown.message_type in ("summary_message", "event_message") and not self._options.summaries:
             return False
         return self._options.types is None or shown.message_type in self._options.types
 
@@ -194,33 +241,40 @@ def _ping(world: World, run_id: RunId, seq_id: int | None) -> Ping:
     return Ping(id=ping_id, date=seconds_date(world.wall.now_us()), seq_id=seq_id, run_id=run_id)
 
 
-def _preview_index(preview: _Preview, part: int) -> int:
-    """The number of the wire message that a part belongs to: tool calls share the first one's."""
-    calls = sorted(preview.calls)
-    if part in calls:
-        return calls[0]
-    return part - len([at for at in calls[1:] if at < part])
+def with_events(messages: Iterable[WireMessage]) -> Iterable[WireMessage]:
+    """The messages, each summary behind the event that made it necessary."""
+    for message in messages:
+        if isinstance(message, SummaryMessage):
+            yield show_compaction(message)
+        yield message
 
 
-def _show_call_piece(common: dict[str, Any], delta: ToolCallDelta, is_new: bool) -> list[WireMessage]:
+def _show_call_piece(common: dict[str, Any], delta: ToolCallDelta, is_new: bool, *, asks: bool) -> list[WireMessage]:
     """The name first and by itself, then the arguments."""
     pieces: list[ToolCallDeltaOut] = []
     if is_new:
         pieces.append(ToolCallDeltaOut(name=delta.name, tool_call_id=delta.call_id))
     if delta.arguments:
         pieces.append(ToolCallDeltaOut(arguments=delta.arguments, tool_call_id=delta.call_id))
+    if asks:
+        named = {**common, "otid": common["id"]}
+        return [ApprovalRequestMessage(**named, tool_call=piece, tool_calls=piece) for piece in pieces]
     return [ToolCallMessage(**common, tool_call=piece, tool_calls=piece) for piece in pieces]
 
 
-def _rest(stored: StoredMessage, preview: _Preview) -> list[WireMessage]:
+def _rest(stored: StoredMessage, preview: _Preview, speech: Speech) -> list[WireMessage]:
     """What the pieces lacked of the committed message."""
     shown: list[WireMessage] = []
-    for at, (part, index) in enumerate(zip(stored.parts, wire_indexes(stored.parts), strict=True)):
+    for at, (part, index) in enumerate(zip(stored.parts, wire_indexes(stored.parts, speech), strict=True)):
         common: dict[str, Any] = {**shared_fields(stored), "otid": part_otid(stored.id, index)}
         seen = preview.texts.get(at)
         match part:
-            case TextPart():
+            case TextPart() if part.aside:
                 text = _unseen(part.text, seen)
+                if text:
+                    shown.append(ReasoningMessage(**common, source="non_reasoner_model", reasoning=text))
+            case TextPart():
+                text = part.text if at in preview.asides else _unseen(part.text, seen)
                 if text:
                     shown.append(AssistantMessage(**common, content=text))
             case ReasoningPart() if part.redacted is None:
@@ -228,15 +282,28 @@ def _rest(stored: StoredMessage, preview: _Preview) -> list[WireMessage]:
                 if text or part.signature:
                     shown.append(ReasoningMessage(**common, reasoning=text, signature=part.signature))
             case ReasoningPart():
-                shown.append(HiddenReasoningMessage(**common, hidden_reasoning=part.redacted))
+                otid = common.pop("otid")
+                shown.append(show_reasoning(part, common, otid))
             case ToolCallPart():
-                rest = ToolCallDelta(
-                    part=at, call_id=part.call_id, name=part.name, arguments=_unseen(part.arguments, seen)
-                )
-                shown += _show_call_piece(common, rest, seen is None)
+                shown += _rest_of_call(part, at, preview, common, speech)
             case _:
                 raise AssertionError("a reply has no tool returns")
     return shown
+
+
+def _rest_of_call(
+    part: ToolCallPart, at: int, preview: _Preview, common: dict[str, Any], speech: Speech
+) -> list[WireMessage]:
+    """What the pieces lacked of a call, or of what was said with it."""
+    seen = preview.texts.get(at)
+    said = spoken_text(part, speech)
+    if said is not None:
+        text = _unseen(said, seen)
+        return [AssistantMessage(**common, content=text)] if text else []
+    if preview.groups.get(at) is None:
+        seen = None  # what was shown were words
+    rest = ToolCallDelta(part=at, call_id=part.call_id, name=part.name, arguments=_unseen(part.arguments, seen))
+    return _show_call_piece(common, rest, seen is None, asks=part.asks is not None)
 
 
 def _unseen(text: str, seen: str | None) -> str:

@@ -161,7 +161,7 @@ def show_return(outcome: ToolOutcome, date: str, name: str | None) -> ToolReturn
         id=NO_ID,
         date=date,
         name=name,
-        tool_return=shown.tool_return,
+        tool_return=outcome.text,
         status=shown.status,
         tool_call_id=NO_ID,
         stdout=shown.stdout,

@@ -257,15 +257,65 @@ REFUSED: list[tuple[dict[str, Any], int, str]] = [
     ({"messages": [{"role": "user"}]}, 422, "('body', 'messages', 0, 'content')"),
     ({"messages": [{"role": "tool", "content": "x"}]}, 422, "('body', 'messages', 0, 'role')"),
     ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, 422, "'content', 0, 'text'"),
-    ({"messages": [{"role": "user", "content": IMAGE}]}, 422, "type 'image' is not supported"),
+    ({"messages": [{"role": "system", "content": IMAGE}]}, 422, "type 'image' has no place in a message of the role"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "letta", "file_id": "f"}}]}]},
+        400,
+        "has no data",
+    ),
+    (
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "?"}}
+                    ],
+                }
+            ]
+        },
+        400,
+        "not base64",
+    ),
+    (
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "image", "source": {"type": "base64", "media_type": "image/tiff", "data": "eA=="}}
+                    ],
+                }
+            ]
+        },
+        400,
+        "'image/tiff' are not understood",
+    ),
     ({"messages": [{"role": "user", "content": ""}]}, 400, "empty content in"),
-    ({"messages": [{"type": "approval", "approvals": []}]}, 400, "awaiting approval"),
+    ({"messages": [{"type": "approval", "approvals": []}]}, 400, "this one is about 0"),
+    (
+        {"messages": [{"type": "approval", "approvals": [{"tool_call_id": "x", "approve": True}]}]},
+        400,
+        "No tool call is currently awaiting approval",
+    ),
+    (
+        {
+            "messages": [
+                {"role": "user", "content": "x"},
+                {"type": "approval", "approvals": [{"tool_call_id": "x", "approve": True}]},
+            ]
+        },
+        400,
+        "before all other messages",
+    ),
     ({"input": "x" * 400_001}, 422, "MESSAGE_BYTES_MAX"[:7].lower()),
     ({"messages": [{"role": "user", "content": "x"}] * 65}, 422, "65 messages are over the limit of 64"),
     ({"input": "x", "max_steps": 0}, 422, "('body', 'max_steps')"),
     ({"input": "x", "max_steps": 10**9}, 422, "('body', 'max_steps')"),
-    ({"input": "x", "client_tools": [{"name": "t"}]}, 400, "client_tools is not supported"),
-    ({"input": "x", "return_logprobs": True}, 400, "return_logprobs is not supported"),
+    ({"input": "x", "client_tools": [{"name": "t"}, {"name": "t"}]}, 400, "two tools have the name 't'"),
+    ({"input": "x", "top_logprobs": 2}, 400, "top_logprobs needs return_logprobs"),
+    ({"input": "x", "return_token_ids": True}, 400, "return_token_ids is not supported"),
+    ({"input": "x", "callback_url": "http://x"}, 400, "callback_url is not supported"),
     ({"input": "x", "include_return_message_types": ["nope"]}, 422, "include_return_message_types"),
 ]
 

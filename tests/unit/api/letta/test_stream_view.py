@@ -125,11 +125,11 @@ def test_numbers_count_wire_messages_and_do_not_depend_on_what_is_asked_for() ->
         view = RunView(RUN, StreamOptions(**{"numbered": True, **options}))
         return [one.seq_id for event in events for one in view.show(event)]
 
-    assert numbers(summaries=True) == [2, 3, 4, 5, 6]
-    assert numbers() == [2, 3, 4, 6]
-    assert numbers(types=frozenset({"assistant_message"})) == [3, 4, 6]
-    assert numbers(seen=3) == [4, 6]
-    assert numbers(seen=6) == []
+    assert numbers(summaries=True) == [2, 3, 4, 5, 6, 7]
+    assert numbers() == [2, 3, 4, 7]
+    assert numbers(types=frozenset({"assistant_message"})) == [3, 4, 7]
+    assert numbers(seen=3) == [4, 7]
+    assert numbers(seen=7) == []
     assert numbers(numbered=False) == [None] * 4
 
 
@@ -164,3 +164,51 @@ def test_committed_pieces_are_numbered_and_of_their_message_only_the_rest_is_sho
     ]
     for seen in range(9):
         assert told(seen) == [one for one in whole if one[0] > seen]
+
+
+def test_calls_that_ask_are_shown_as_requests_from_the_first_piece_on() -> None:
+    """Beside a call that does not ask; the request's otid is the message's id."""
+    view = RunView(RUN, StreamOptions(tokens=True))
+    events = [
+        piece(0, ToolCallDelta(part=0, call_id="c1", name="one", arguments="")),
+        piece(1, ToolCallDelta(part=1, call_id="c2", name="two", arguments="", asks=True)),
+        piece(2, ToolCallDelta(part=1, call_id="c2", name=None, arguments="{", asks=True)),
+    ]
+    said = [one for event in events for one in view.show(event)]
+    assert [(one.message_type, one.otid) for one in said] == [
+        ("tool_call_message", f"{MESSAGE[8:-2]}80"),
+        ("approval_request_message", MESSAGE),
+        ("approval_request_message", MESSAGE),
+    ]
+    committed = stored(
+        ToolCallPart(call_id="c1", name="one", arguments=""),
+        ToolCallPart(call_id="c2", name="two", arguments="{}", asks="approval"),
+    )
+    (rest,) = view.show(committed)
+    assert rest.message_type == "approval_request_message" and rest.tool_call.arguments == "}"  # pyright: ignore
+
+
+def test_what_is_said_with_a_tool_is_shown_as_said() -> None:
+    """As it grows, escapes included; the words beside it are thoughts."""
+    view = RunView(RUN, StreamOptions(tokens=True))
+    written = ['{"message": "Hel', "lo\\", 'n\\"you"', ', "request_heartbeat": false}']
+    first = ToolCallDelta(part=1, call_id="c", name="send_message", arguments="")
+    deltas: list[Delta] = [TextDelta(part=0, text="Hm", aside=True), first]
+    deltas += [ToolCallDelta(part=1, call_id="c", name=None, arguments=words) for words in written]
+    events = [piece(at, delta) for at, delta in enumerate(deltas)]
+    call = ToolCallPart(call_id="c", name="send_message", arguments="".join(written))
+    said = shown(view, *events, stored(TextPart(text="Hmm", aside=True), call))
+    assert said == [
+        ("reasoning", "80", "Hm"),
+        ("assistant", "81", "Hel"),
+        ("assistant", "81", "lo"),
+        ("assistant", "81", '\n"you'),
+        ("reasoning", "80", "m"),
+    ]
+
+
+def test_words_that_turn_out_to_be_said_are_shown_again_as_said() -> None:
+    """An agent that speaks with a tool, and this time did not call it."""
+    view = RunView(RUN, StreamOptions(tokens=True))
+    event = piece(0, TextDelta(part=0, text="Hi", aside=True))
+    assert shown(view, event, stored(TextPart(text="Hi"))) == [("reasoning", "80", "Hi"), ("assistant", "80", "Hi")]
