@@ -42,6 +42,7 @@ class ListAgents(Struct, frozen=True, kw_only=True):
     base_template_id: str | None = None
     identity_id: str | None = None
     identifier_keys: list[str] | None = None
+    show_hidden_agents: bool | None = False
     before: str | None = None
     after: str | None = None
     limit: PageLimit | None = LIMIT_DEFAULT
@@ -66,6 +67,7 @@ class CountAgents(Struct, frozen=True, kw_only=True):
     base_template_id: str | None = None
     identity_id: str | None = None
     identifier_keys: list[str] | None = None
+    show_hidden_agents: bool | None = False
 
 
 class AgentParts(Struct, frozen=True, kw_only=True):
@@ -230,6 +232,7 @@ async def _filter(house: House, query: ListAgents | CountAgents) -> AgentFilter:
         template_id=query.template_id,
         base_template_id=query.base_template_id,
         among=None if owners is None else await house.identities.agents_of(owners),
+        shown_only=not query.show_hidden_agents,
     )
 
 

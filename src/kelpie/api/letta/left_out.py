@@ -17,6 +17,9 @@ BILLING = "Billing is left out: this server sells nothing, so there are no balan
 REPORTS = "Reports about users are left out: this server collects nothing about those who use it, and sends nothing."
 REPOSITORIES = "Shared repositories are left out: they were a hosted service whose server was never published."
 SHARING = "Sharing agents between accounts is left out: it was a part of the hosted service alone."
+CAPTURE = (
+    "Capturing what others said to a model is left out: it was hidden, and a message or an agent file brings it in."
+)
 DEVICES = "Connected devices are left out: the relay that the hosted service ran between them was never published."
 GIT = "Memory kept in git is left out: the retired server only passed it on to a service that was never published."
 E2B = "E2B is left out: tools run on this machine, and nothing is sent to a hosted sandbox."
@@ -38,6 +41,7 @@ ABSENCES = (
         name="create_voice_chat_completions",
         reason=VOICE,
     ),
+    Absence(method="POST", path="/v1/agents/{agent_id}/messages/capture", name="capture_messages", reason=CAPTURE),
     Absence(method="GET", path="/v1/metadata/balance", name="retrieve_balance", reason=BILLING),
     Absence(method="POST", path="/v1/metadata/feedback", name="send_feedback", reason=REPORTS),
     Absence(method="POST", path="/v1/metadata/telemetry", name="send_telemetry", reason=REPORTS),
