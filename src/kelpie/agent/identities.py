@@ -201,6 +201,12 @@ class Identities:
                 return
         raise Conflict(f"identity '{identity_id}' is being attached by others while it is removed")
 
+    def put_new(self, batch: Batch, identity: Identity) -> None:
+        """A new identity that nothing belongs to yet, as part of a commit. Raises InvalidInput, LimitExceeded."""
+        _check(identity)
+        self.all.put_new(batch, identity)
+        self._put_key(batch, identity)
+
     # -- attached and detached -----------------------------------------------------------------------------
 
     async def attach_agent(self, identity_id: str, agent_id: AgentId) -> None:

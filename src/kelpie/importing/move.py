@@ -128,6 +128,8 @@ class Mover:
             outcome = Staying(reason="deleted there") if row.get("is_deleted") else await kind.carry(row, batch, also)
         except Refused as error:
             outcome = Staying(reason=error.sentence)
+        except KeyError as error:  # the source is another release, or another server, than it was understood as
+            outcome = Staying(reason=f"its row has no {error}")
         match outcome:
             case Staying():
                 after = msgspec.structs.replace(before, left=name_one(before.left, outcome.reason, id))

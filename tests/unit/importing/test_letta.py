@@ -13,6 +13,7 @@ from kelpie.importing.letta.ground import Ground
 from kelpie.importing.letta.plan import move_all
 from kelpie.importing.letta.secrets import OldSecrets, seal_as_there
 from kelpie.importing.report import Report, lines_of
+from kelpie.memory.block_history import list_versions
 from kelpie.memory.passages import unpack_vector
 from tests.unit.api.knocking import Visitor, visit
 from tests.unit.importing.rows import RowsFile
@@ -211,5 +212,38 @@ def test_folders_come_with_files_and_secrets_with_agents(run: Run, release: str)
                 assert opened == {"WHISPER_END": "...", "TOKEN": f"sk-{row['name']}"}
                 links = [link["source_id"] for link in source.held["sources_agents"] if link["agent_id"] == row["id"]]
                 assert list(settings.folders) == links
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_identities_have_their_agents_and_blocks(run: Run, release: str) -> None:
+    async def scenario() -> None:
+        async with visit() as visitor:
+            source = RowsFile(release)
+            report = await move(visitor, source)
+            left = {id for each in report.kinds["agents"].left for id in each.named}
+            for row in source.held["identities"]:
+                shown = await visitor.ok("GET", f"/v1/identities/{row['id']}")
+                assert (shown["identifier_key"], shown["name"]) == (row["identifier_key"], row["name"])
+                assert shown["properties"] == row["properties"]
+                for kind, gone in (("agent", left), ("block", set())):
+                    links = source.held[f"identities_{kind}s"]
+                    there = {link[f"{kind}_id"] for link in links if link["identity_id"] == row["id"]}
+                    assert set(shown[f"{kind}_ids"]) == there - gone
+
+    run(scenario())
+
+
+def test_blocks_keep_what_they_said_before(run: Run) -> None:
+    async def scenario() -> None:
+        async with visit() as visitor:
+            source = RowsFile("0.16.8")
+            await move(visitor, source)
+            block_id = source.held["block_history"][0]["block_id"]
+            now = next(row["value"] for row in source.held["block"] if row["id"] == block_id)
+            rows = sorted(source.held["block_history"], key=lambda row: row["sequence_number"])
+            kept = await list_versions(visitor.node.house.records, block_id)
+            assert [one.value for one in reversed(kept)] == [row["value"] for row in rows if row["value"] != now] != []
 
     run(scenario())

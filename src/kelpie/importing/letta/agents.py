@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from kelpie.agent.conversations import open_conversations
 from kelpie.agent.drafts import Past
+from kelpie.agent.identities import IDENTITIES
 from kelpie.agent.roster import AgentView
 from kelpie.agent.secrets import Secret, seal_secrets
 from kelpie.agent.state import (
@@ -178,8 +179,15 @@ class Agents:
             "tool_ids": tool_ids,
             "block_ids": [link["block_id"] for link in sorted(links, key=lambda link: link["block_label"])],
             "include_base_tools": False,
+            "identity_ids": await self._identities(agent_id),
         }
         return entity, missing
+
+    async def _identities(self, agent_id: str) -> list[str]:
+        """Those of its identities that are here; those that are not were named when they stayed."""
+        links = await self._ground.links("identities_agents", "identity_id", agent_id=agent_id)
+        ids = [str(link["identity_id"]) for link in links]
+        return [id for id in ids if self._dry or await self._ground.house.records.get(IDENTITIES.at(id)) is not None]
 
     async def _secrets(self, agent_id: str) -> tuple[Secret, ...]:
         """Its secrets, sealed anew. Raises SecretUnreadable."""

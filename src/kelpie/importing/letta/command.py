@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -20,7 +21,7 @@ from kelpie.importing.letta.files import move_file
 from kelpie.importing.letta.ground import Ground
 from kelpie.importing.letta.plan import kinds_of, move_all
 from kelpie.importing.letta.secrets import OldSecrets
-from kelpie.importing.letta.server import Server, open_server
+from kelpie.importing.letta.server import NOT_TOLD, Server, open_server
 from kelpie.importing.report import Report, lines_of
 from kelpie.node import open_real
 
@@ -85,9 +86,11 @@ async def _move(config: Config, given: argparse.Namespace) -> Report:
                 }
                 name = _PASSWORD.sub(r"\1@", given.source)
                 source_id = hashlib.sha256(name.encode()).hexdigest()[:16]
-                return await move_all(
+                report = await move_all(
                     ground, name, source_id, dry=given.dry_run, note=lambda kind: bar.advance(tasks[kind])
                 )
+            notes = (NOT_TOLD,) if isinstance(source, Server) else ()
+            return msgspec.structs.replace(report, notes=notes)
     finally:
         await source.close()
 

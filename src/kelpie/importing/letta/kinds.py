@@ -16,6 +16,7 @@ from kelpie.importing.move import DONE, Also, Carried, Outcome, Present, Row, St
 from kelpie.limits import BLOCK_CHARS_MAX
 from kelpie.llm.provider import ProviderSettings
 from kelpie.llm.stored_providers import PROVIDERS, ProviderFields, ProviderRecord
+from kelpie.memory.block_history import put_version
 from kelpie.memory.blocks import BLOCKS, Block, check_block, put_new
 from kelpie.storage.records import Batch, Ref
 from kelpie.tools.mcp_servers import SERVERS, Clear, McpServer
@@ -96,9 +97,16 @@ class Blocks:
             updated_at_us=read_time(row["updated_at"]),
         )
         check_block(block)
+        versions = await self._ground.links("block_history", "sequence_number", block_id=block_id)
+        before = [one for one in versions if one["value"] != block.value]
+        block = msgspec.structs.replace(block, revision=len(before))
         put_new(batch, block)
+        for revision, one in enumerate(before):
+            by = one.get("actor_id") if one.get("actor_type") == "letta_agent" else None
+            put_version(batch, block_id, revision, one["value"], read_time(one["created_at"]), by)
         lower = (f"a limit over {BLOCK_CHARS_MAX} characters became that",) if row["limit"] > BLOCK_CHARS_MAX else ()
-        also(batch, Carried(sum=digest(BLOCKS.at(block_id), block), without=lower))
+        parts = {"earlier values of blocks": len(before)} if before else {}
+        also(batch, Carried(sum=digest(BLOCKS.at(block_id), block), parts=parts, without=lower))
         return DONE
 
     async def stored(self, id: str) -> int:

@@ -7,6 +7,7 @@ from kelpie.importing.letta.agents import Agents, Conversations
 from kelpie.importing.letta.archives import ArchivedPassages, Archives
 from kelpie.importing.letta.folders import FilePassages, Files, Folders, OpenFiles
 from kelpie.importing.letta.ground import Ground
+from kelpie.importing.letta.identities import Identities
 from kelpie.importing.letta.kinds import Blocks, Providers, Tools, ToolServers
 from kelpie.importing.letta.runs import Runs
 from kelpie.importing.move import Kind, Mover
@@ -15,7 +16,8 @@ from kelpie.importing.report import Report
 # Rows that come along inside of others, or say nothing that is not said elsewhere.
 WITHIN = frozenset(
     "agents_tags tools_agents blocks_agents agent_environment_variables messages conversation_messages"
-    " blocks_conversations archives_agents passage_tags steps step_metrics sources_agents file_contents"
+    " blocks_conversations archives_agents passage_tags steps step_metrics sources_agents file_contents block_history"
+    " identities_agents identities_blocks"
     " alembic_version".split()
 )
 STAYING = {
@@ -43,6 +45,7 @@ def kinds_of(ground: Ground, *, dry: bool) -> list[Kind]:
         ToolServers(ground),
         Tools(ground),
         Blocks(ground),
+        Identities(ground, dry=dry),
         agents,
         Conversations(ground, agents, dry=dry),
         Archives(ground, agents),

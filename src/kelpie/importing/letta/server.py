@@ -15,6 +15,10 @@ from kelpie.errors import InvalidInput, ServerUnreachable
 from kelpie.importing.move import Row
 from kelpie.limits import IMPORT_CONNECT_SECONDS_MAX, IMPORT_REQUEST_SECONDS_MAX
 
+NOT_TOLD = (
+    "The API of the old server does not tell earlier values of blocks, when tools, blocks and steps were made, messages"
+    " that it hides from lists, and which files are open. Of groups and sandbox configurations nothing is read."
+)
 UNDATED = "2024-01-01T00:00:00+00:00"  # what is given those whose date the API does not say
 PAGE_ROWS = 100
 
@@ -257,6 +261,29 @@ async def _conversation_blocks(server: Server) -> AsyncIterator[Row]:
                 yield {"conversation_id": row["id"], "block_id": id, "block_label": labels[id]}
 
 
+def _listed_of(parent: str, path: str, field: str, **query: Any) -> Callable[[Server], AsyncIterator[Row]]:
+    """All of a list that each row of another table has; `field` says to which row it belongs."""
+
+    async def read(server: Server) -> AsyncIterator[Row]:
+        for row in await server._table(parent):
+            async for one in server.listed(path.format(id=row["id"]), **query):
+                dated = {"created_at": row["created_at"], "updated_at": row["created_at"], **one}
+                yield {**dated, "metadata_": one.get("metadata"), field: row["id"]}
+
+    return read
+
+
+async def _file_contents(server: Server) -> AsyncIterator[Row]:
+    for file in await server._table("files"):
+        yield {"id": file["id"], "file_id": file["id"], "text": file.get("content") or ""}
+
+
+async def _identity_blocks(server: Server) -> AsyncIterator[Row]:
+    for identity in await server._table("identities"):
+        for block_id in identity.get("block_ids") or ():
+            yield {"identity_id": identity["id"], "block_id": block_id}
+
+
 async def _tool_servers(server: Server) -> AsyncIterator[Row]:
     for row in await server.ask("/v1/mcp-servers/"):
         config = {"command": row.get("command"), "args": row.get("args"), "env": row.get("env")}
@@ -288,4 +315,12 @@ _TABLES: dict[str, Callable[[Server], AsyncIterator[Row]]] = {
     "archives_agents": _archive_agents,
     "archival_passages": _passages,
     "identities": _whole("/v1/identities/"),
+    "identities_blocks": _identity_blocks,
+    "sources": _whole("/v1/folders/"),
+    "sources_agents": _linked("sources", lambda agent, source: {"source_id": source["id"]}),
+    "files": _listed_of("sources", "/v1/folders/{id}/files", "source_id", include_content=True),
+    "file_contents": _file_contents,
+    "source_passages": _listed_of("sources", "/v1/folders/{id}/passages", "source_id"),
+    "runs": _whole("/v1/runs/"),
+    "steps": _listed_of("runs", "/v1/runs/{id}/steps", "run_id"),
 }
