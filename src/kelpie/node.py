@@ -22,7 +22,10 @@ from kelpie.agent.door import AgentDoor
 from kelpie.agent.file_actor import FileKind, FileRooms
 from kelpie.agent.file_desk import FileDesk
 from kelpie.agent.file_tools import FILE_TOOLS, file_box
-from kelpie.agent.kind import AgentKind
+from kelpie.agent.group_door import GroupDoor
+from kelpie.agent.group_talk import GroupTalk
+from kelpie.agent.groups import GROUP_STATES, Groups
+from kelpie.agent.kind import AgentKind, ErrandKind
 from kelpie.agent.kinds import Kinds
 from kelpie.agent.listing import Listing
 from kelpie.agent.memory_tools import MEMORY_TOOLS, memory_server
@@ -123,11 +126,8 @@ def build_node(
     archival = Archival(records, archives, embeddings)
     folders = Folders(records, world)
     files = FileDesk(records, world, folders, FILE_TOOLS)
-    boxes: tuple[Toolbox, ...] = (
-        archival_box(archival),
-        file_box(files, records, passages, embeddings, sandbox),
-        *toolboxes,
-    )  # tools/toolbox.py says how
+    file_tools = file_box(files, records, passages, embeddings, sandbox)
+    boxes: tuple[Toolbox, ...] = (archival_box(archival), file_tools, *toolboxes)  # tools/toolbox.py says how
     catalog = ToolCatalog(boxes, MEMORY_TOOLS, stored_tools(records, world.entropy), {"mcp": servers})
     blocks = Blocks(records, world)
     sandboxes = Sandboxes(records, world, vault)
@@ -138,12 +138,13 @@ def build_node(
     own_tools = OwnTools(records, vault, blocks, sandbox, sandboxes, show, GROUND)
     catalog.add_runner("custom", own_tools)
     performer = Performer(world, records, outbox, models, catalog, memory_server(), files)
-    file_rooms = FileRooms(
-        world=world, records=records, folders=folders, passages=passages, embedder=embeddings, sandbox=sandbox
-    )
-    host = Host(world, records, Kinds({"file": FileKind(file_rooms)}, AgentKind(performer)), node_id)
-    door = AgentDoor(world, records, Router(host), outbox)
-    blocks = Blocks(records, world)
+    groups = Groups(records, world)
+    talks = ErrandKind(records, GROUP_STATES, "Group", lambda tenure: GroupTalk(tenure, records, world, groups, door))
+    rooms = _file_rooms(world, records, folders, passages, embeddings, sandbox)
+    kinds = Kinds({"file": FileKind(rooms), "group": talks}, AgentKind(performer))
+    host = Host(world, records, kinds, node_id)
+    router = Router(host)
+    door = AgentDoor(world, records, router, outbox)
     catalog.add_box(agent_tools(door, Listing(records, blocks), records))
     house = furnish(
         world=world,
@@ -165,9 +166,24 @@ def build_node(
         folders=folders,
         files=files,
         door=door,
+        groups=groups,
+        group_door=GroupDoor(world, records, router),
         performer=performer,
     )
     return Node(App(route_table(), house, world.entropy), house, host, hub)
+
+
+def _file_rooms(
+    world: World,
+    records: Records,
+    folders: Folders,
+    passages: Passages,
+    embedder: Embeddings,
+    sandbox: Sandbox,
+) -> FileRooms:
+    return FileRooms(
+        world=world, records=records, folders=folders, passages=passages, embedder=embedder, sandbox=sandbox
+    )
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from kelpie.agent.door import AgentDoor
+from kelpie.agent.groups import GROUPS, MANAGED
 from kelpie.agent.listing import AgentFilter, Listing
 from kelpie.agent.state import STATES, InputMessage, RunOptions
 from kelpie.errors import CallCycle, CallTimedOut, InvalidInput, KelpieError, LimitExceeded, NotFound
@@ -31,12 +32,14 @@ from kelpie.limits import (
 )
 from kelpie.llm.messages import TextPart, ToolCallPart
 from kelpie.memory.history import StoredMessage
+from kelpie.storage.collection import Links
 from kelpie.storage.paging import Page
 from kelpie.storage.records import Records
 from kelpie.tools.function import ServedBox, serve_function
 from kelpie.tools.tool import Toolbox, ToolOutcome, ToolRequest
 
 ASK, ASK_TAGGED = "send_message_to_agent_and_wait_for_reply", "send_message_to_agents_matching_tags"
+ASK_GROUP = "send_message_to_all_agents_in_group"
 SPEAKING_TOOL = "send_message"  # of agents of the older kinds, which speak by calling it
 
 
@@ -106,6 +109,16 @@ async def send_message_to_agents_matching_tags(
     return await _ask_all(phone, await _caller(phone), targets, message)
 
 
+async def send_message_to_all_agents_in_group(phone: Phone, /, message: str) -> ToolOutcome:
+    """Send a message to all agents of the group that you lead, and wait for what they answer.
+
+    Args:
+    message: What to say. Say all that they need to know; they do not see your conversation.
+    """
+    targets = await _led(phone, phone.request.agent_id)
+    return await _ask_all(phone, await _caller(phone), targets, message)
+
+
 def agent_tools(door: AgentDoor, listing: Listing, records: Records) -> Toolbox:
     """The box of these tools."""
     served = [
@@ -116,6 +129,7 @@ def agent_tools(door: AgentDoor, listing: Listing, records: Records) -> Toolbox:
             (send_message_to_agent_and_wait_for_reply, "Ask another agent"),
             (send_message_to_agent_async, "Tell another agent"),
             (send_message_to_agents_matching_tags, "Ask agents by their tags"),
+            (send_message_to_all_agents_in_group, "Ask the agents of one's group"),
         )
     ]
     return ServedBox(served, lambda request: Phone(door=door, listing=listing, records=records, request=request))
@@ -138,7 +152,7 @@ def reply_text(said: list[StoredMessage]) -> str:
 async def _ask_all(phone: Phone, caller: _Caller, targets: list[AgentId], message: str) -> ToolOutcome:
     """Each of them at the same time; what each answered, or why it did not."""
     if not targets:
-        return ToolOutcome(text="There is no other agent with these tags, so nothing was sent.", ok=False)
+        return ToolOutcome(text="There is no other agent to whom it could be sent, so nothing was.", ok=False)
     if len(targets) > AGENTS_ADDRESSED_MAX:
         raise _too_many()
 
@@ -252,8 +266,19 @@ async def _waited_for(phone: Phone, thread_id: ThreadId) -> list[ThreadId]:
             agent_id = found.value.thread.agent_id
             with suppress(LimitExceeded):  # then it is refused, and does not wait
                 waited += await _tagged(phone, agent_id, asked.match_all, asked.match_some)
+        elif pending.call.name == ASK_GROUP:
+            waited += await _led(phone, found.value.thread.agent_id)
     assert len(waited) <= len(found.value.turn.calls) * AGENTS_ADDRESSED_MAX
     return [ThreadId(each) for each in waited]
+
+
+async def _led(phone: Phone, agent_id: AgentId) -> list[AgentId]:
+    """The agents of the groups that this one leads."""
+    led = await phone.records.get_all(
+        [GROUPS.at(group_id) for group_id in await Links(phone.records, MANAGED).rights_of(agent_id)]
+    )
+    members = [one for group in led if group is not None for one in group.value.agent_ids]
+    return [one for one in dict.fromkeys(members) if one != agent_id]
 
 
 async def _tagged(

@@ -12,6 +12,7 @@ from kelpie.actor.tenure import Tenure
 from kelpie.agent import inbox, removal
 from kelpie.agent.admission import check_run
 from kelpie.agent.calls import Send
+from kelpie.agent.groups import wake_watchers
 from kelpie.agent.journal import Draft
 from kelpie.agent.state import INBOX, RUNS, STATES, AgentState, Run, RunStatus
 from kelpie.agent.steps import STEPS, StepRecord
@@ -125,7 +126,11 @@ class ThreadOwner:
         When it stays away the activation ends, for what was decided is neither committed nor acted upon; the
         turn goes on from its last commit. `conflicts=False`: a Conflict is the caller's to deal with.
         """
+        if draft.run is not None and draft.run.completed_at_us is not None and draft.state.agent_id is None:
+            await wake_watchers(self._records, draft.batch, self._id, draft.run.id)
         draft.seal()
+        assert draft.state.id == self._id
+        assert draft.batch.writes
         reason = ""
         for attempt in range(COMMIT_ATTEMPTS_MAX):
             try:

@@ -13,6 +13,7 @@ from kelpie.actor.tenure import Tenure
 from kelpie.agent import inbox, steps
 from kelpie.agent.conversations import open_conversations
 from kelpie.agent.file_desk import forget_agent
+from kelpie.agent.groups import leave_groups
 from kelpie.agent.identities import forget_identities
 from kelpie.agent.journal import Draft
 from kelpie.agent.origin import ORIGINS
@@ -145,6 +146,7 @@ async def _hide_agent(records: Records, batch: Batch, thread: Thread) -> None:
     for ref in settings.value.blocks:
         batch.delete(BLOCK_LINKS.at(ref.id, thread.agent_id))
     forget_identities(records, batch, settings.value)
+    await leave_groups(records, batch, thread.agent_id)
 
 
 async def _hide_conversation(records: Records, entropy: Entropy, batch: Batch, conversation_id: ConversationId) -> None:

@@ -18,6 +18,8 @@ from kelpie.agent.state import (
 )
 from kelpie.agent.steps import SHOWN, STEP_NOTES, STEPS
 from kelpie.cluster.lease import LEASES
+from kelpie.limits import BLOCK_VERSIONS_MAX
+from kelpie.memory.block_history import BLOCK_VERSIONS
 from kelpie.memory.blocks import BLOCK_LINKS, BLOCKS, BLOCKS_BY_TIME
 from kelpie.memory.history import AGENT_MESSAGES, MESSAGE_PLACES, MESSAGES, MESSAGES_BY_TIME
 from kelpie_sim.checkers.rows import Parts, Rows
@@ -30,7 +32,7 @@ SPACES = tuple(
         AGENTS, AGENTS_BY_TIME, CONVERSATIONS, AGENT_THREADS, STATES, RUNS, AGENT_RUNS, CONVERSATION_RUNS, EVENTS,
         RUNS_BY_TIME, STEPS, STEP_NOTES, SHOWN, INBOX, INBOX_BY_TIME, MESSAGES, MESSAGE_PLACES, MESSAGES_BY_TIME,
         AGENT_MESSAGES,
-        BLOCKS, BLOCKS_BY_TIME, BLOCK_LINKS, OWNERS, LEASES, UNFINISHED, REMINDERS,
+        BLOCKS, BLOCKS_BY_TIME, BLOCK_LINKS, BLOCK_VERSIONS, OWNERS, LEASES, UNFINISHED, REMINDERS,
     )
 )  # fmt: skip
 
@@ -59,6 +61,8 @@ def check_derived(rows: Rows, watch: Watch) -> None:
 def _check_blocks(rows: Rows, watch: Watch) -> None:
     agents, blocks = rows.space(AGENTS), rows.space(BLOCKS)
     built = {(_number(block.created_at_us), block.id) for block in blocks.values()}
+    kept = {(block.id, _number(at)) for block in blocks.values() for at in range(block.revision)[-BLOCK_VERSIONS_MAX:]}
+    watch.expect(set(rows.space(BLOCK_VERSIONS)) == kept, NAME, "the values that blocks had are not those kept")
     _same(watch, BLOCKS_BY_TIME.name, set(rows.space(BLOCKS_BY_TIME)), built)
     refs = {(ref.id, agent.id): ref.label for agent in agents.values() for ref in agent.blocks}
     _same(watch, BLOCK_LINKS.name, set(rows.space(BLOCK_LINKS)), set(refs))

@@ -203,9 +203,10 @@ COUNT = "Call the count_up tool then reply with the message 'counted'"
 
 
 def rows_about(node: Node, *ids: str) -> list[bytes]:
-    """The keys of everything that names one of these ids."""
+    """The keys of everything that names one of these ids; what a block said before stays as long as the block."""
     rows = node.outside.faulty._store._store._rows  # type: ignore[attr-defined]
-    return [key for key, row in rows.items() if any(each.encode() in key + row.value for each in ids)]
+    left = [(key, row.value) for key, row in rows.items() if not key.startswith(b"block_version")]
+    return [key for key, value in left if any(each.encode() in key + value for each in ids)]
 
 
 def text_reply(text: str) -> ModelReply:

@@ -71,7 +71,7 @@ def test_agents_are_asked_by_their_tags(run) -> None:
             await say(visitor, ada, f"Call the {ASK_TAGS} tool with {{{words}, {wanted}}}")
             asked, nobody = await returns(visitor, ada)
             assert asked == ("success", f"{bob} answered: here\n\n{eve} answered: here")
-            assert nobody == ("error", "There is no other agent with these tags, so nothing was sent.")
+            assert nobody == ("error", "There is no other agent to whom it could be sent, so nothing was.")
 
     run(play())
 

@@ -69,7 +69,7 @@ def test_a_removal_that_a_kill_interrupted_is_finished_by_the_next_node(monkeypa
 
     async def main(world: World) -> None:
         left: list[int] = []
-        for kill_ms in range(1, 14):
+        for kill_ms in range(1, 20):
             outside = an_outside(world)
             first = Node(outside)
             async with running(first.host):

@@ -157,7 +157,6 @@ class UpdateAgentIn(AgentFieldsIn, frozen=True, kw_only=True):
 
 def read_new_agent(wire: CreateAgentIn, name: str) -> NewAgent:
     """The agent to be made; `name` is for one without."""
-    _refuse_unsupported(wire)
     _refuse({"from_template": wire.from_template})
     _refuse({"memory_variables": wire.memory_variables})
     model = _handle(wire)
@@ -203,7 +202,6 @@ def read_new_agent(wire: CreateAgentIn, name: str) -> NewAgent:
 
 def read_agent_changes(wire: UpdateAgentIn, now: AgentSettings) -> AgentChanges:
     """What is to change; `now` are the settings that partial settings of the model are laid over."""
-    _refuse_unsupported(wire)
     _refuse({"message_ids": wire.message_ids})
     sampling = read_sampling(wire, now.sampling)
     kept = _kept(wire, kept_fields(now))
@@ -328,15 +326,6 @@ def _kept(wire: AgentFieldsIn, now: KeptFields) -> Raw:
     given = {name: value for name in now.__struct_fields__ if (value := getattr(wire, name)) is not None}
     kept = msgspec.json.encode(msgspec.structs.replace(now, **given))
     return NO_JSON if kept == b"{}" else Raw(kept)
-
-
-def _refuse_unsupported(wire: AgentFieldsIn) -> None:
-    """Whatever would change what the agent does and cannot."""
-    _refuse(
-        {
-            "enable_sleeptime": wire.enable_sleeptime,
-        }
-    )
 
 
 def _refuse(asked: dict[str, Any]) -> None:

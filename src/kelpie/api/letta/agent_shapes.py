@@ -15,6 +15,7 @@ from kelpie.agent.secrets import open_secrets
 from kelpie.agent.state import NO_JSON, AgentSettings, AgentState
 from kelpie.api.letta.block_shapes import BlockOut, show_block
 from kelpie.api.letta.folder_shapes import FileBlockOut, FolderOut, show_file_block, show_known_folder
+from kelpie.api.letta.group_shapes import GroupOut, show_group
 from kelpie.api.letta.house import House
 from kelpie.api.letta.identity_shapes import IdentityOut, show_identity
 from kelpie.api.letta.message_shapes import show_message
@@ -46,6 +47,7 @@ ALL_PARTS = frozenset(
         "agent.sources",
         "agent.identities",
         "agent.pending_approval",
+        "agent.managed_group",
     }
 )
 AGENT_SHAPES = (*MODEL_SETTINGS_SHAPES, ApprovalRequestMessage, ToolCallOut, ToolCallDeltaOut, EmbeddingConfigOut)
@@ -55,6 +57,7 @@ _OLD_PARTS = {
     "tags": "agent.tags",
     "sources": "agent.sources",
     "identities": "agent.identities",
+    "multi_agent_group": "agent.managed_group",
 }
 
 
@@ -135,8 +138,8 @@ class AgentOut(Struct, frozen=True, kw_only=True):
     pending_approval: Annotated[Any, one_of(ApprovalRequestMessage, or_null=True)] = None
     message_buffer_autoclear: bool
     enable_sleeptime: bool | None = None
-    multi_agent_group: dict[str, Any] | None = None
-    managed_group: dict[str, Any] | None = None
+    multi_agent_group: GroupOut | None = None
+    managed_group: GroupOut | None = None
     last_run_completion: str | None
     last_run_duration_ms: int | None
     last_stop_reason: str | None
@@ -179,6 +182,7 @@ async def show_agent(house: House, view: AgentView, parts: frozenset[str] = ALL_
     secrets = show_secrets(house, settings) if "agent.secrets" in parts else []
     file_blocks = await _file_blocks(house, settings, parts)
     identities = await _identities(house, settings) if "agent.identities" in parts else []
+    group = await _managed_group(house, settings) if "agent.managed_group" in parts else None
     return AgentOut(
         tool_exec_environment_variables=secrets,
         secrets=secrets,
@@ -214,6 +218,8 @@ async def show_agent(house: House, view: AgentView, parts: frozenset[str] = ALL_
         identities=[show_identity(one) for one in identities],
         message_buffer_autoclear=settings.forget_between_turns,
         enable_sleeptime=kept.enable_sleeptime,
+        multi_agent_group=group,
+        managed_group=group,
         last_run_completion=optional_date(state.last_run_at_us),
         last_run_duration_ms=state.last_run_ms,
         last_stop_reason=state.last_stop_reason,
@@ -252,6 +258,11 @@ async def _file_blocks(house: House, settings: AgentSettings, parts: frozenset[s
     if not settings.folders or "agent.blocks" not in parts:
         return []
     return [show_file_block(one) for one in await house.files.open_files(settings)]
+
+
+async def _managed_group(house: House, settings: AgentSettings) -> GroupOut | None:
+    view = await house.groups.led_by(settings.id)
+    return None if view is None else show_group(view)
 
 
 async def _identities(house: House, settings: AgentSettings) -> list[Identity]:

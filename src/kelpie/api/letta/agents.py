@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from kelpie.agent.groups import BACKGROUND
 from kelpie.agent.listing import AgentFilter
 from kelpie.agent.state import StopReason
 from kelpie.agent.thread import Thread
@@ -17,6 +18,7 @@ from kelpie.api.letta.agent_requests import (
     read_secrets,
 )
 from kelpie.api.letta.agent_shapes import AGENT_SHAPES, AgentOut, read_parts, show_agent
+from kelpie.api.letta.group_shapes import close_group
 from kelpie.api.letta.house import House
 from kelpie.api.letta.identity_shapes import owners_of
 from kelpie.api.letta.paging import Order, PageLimit, read_page
@@ -142,6 +144,8 @@ async def create_agent(house: House, ask: Ask[None, CreateAgentIn]) -> AgentOut:
     if folders:
         await house.files.set_folders(view.settings.id, folders)
         view = await house.roster.get(view.settings.id)
+    if ask.body.enable_sleeptime:
+        await house.sleeptime.enable(view)
     return await show_agent(house, view)
 
 
@@ -164,14 +168,24 @@ async def modify_agent(house: House, ask: Ask[None, UpdateAgentIn]) -> AgentOut:
         changes = msgspec.structs.replace(changes, secrets=secrets)
     if ask.body.identity_ids is not None:
         await house.identities.set_of_agent(agent_id, tuple(dict.fromkeys(ask.body.identity_ids)))
-    return await show_agent(house, await house.roster.update(agent_id, changes))
+    view = await house.roster.update(agent_id, changes)
+    if ask.body.enable_sleeptime:
+        await house.sleeptime.enable(view)
+    elif ask.body.enable_sleeptime is False:
+        await house.sleeptime.disable(view)
+    if ask.body.block_ids is not None:
+        await house.sleeptime.share(view)
+    return await show_agent(house, view)
 
 
 async def delete_agent(house: House, ask: Ask[None, None]) -> DeletedOut:
     """Remove an agent with its history; blocks stay."""
     agent_id = AgentId(ask.path["agent_id"])
     await house.roster.get_settings(agent_id)
+    group = await house.groups.led_by(agent_id)
     await house.door.delete(agent_id)
+    if group is not None and group.group.pattern in BACKGROUND:  # else its helper would go a moment later
+        await close_group(house, group.group.id)
     return DeletedOut(message=f"Agent id={agent_id} successfully deleted")
 
 

@@ -54,6 +54,7 @@ async def modify_block(house: House, ask: Ask[None, BlockEdit]) -> BlockOut:
 async def attach_block(house: House, ask: Ask[None, None]) -> AgentOut:
     """Give the agent a block."""
     view = await house.roster.attach_block(AgentId(ask.path["agent_id"]), BlockId(ask.path["block_id"]))
+    await house.sleeptime.share(view)
     return await show_agent(house, view)
 
 

@@ -10,12 +10,15 @@ from kelpie.agent.by_hand import ToolsByHand
 from kelpie.agent.conversations import Conversations
 from kelpie.agent.door import AgentDoor
 from kelpie.agent.file_desk import FileDesk
+from kelpie.agent.group_door import GroupDoor
+from kelpie.agent.groups import Groups
 from kelpie.agent.identities import Identities
 from kelpie.agent.listing import Listing
 from kelpie.agent.own_tools import OwnTools
 from kelpie.agent.past import Past
 from kelpie.agent.performer import Performer
 from kelpie.agent.roster import Roster
+from kelpie.agent.sleeptime import Sleeptime
 from kelpie.api.letta.modelmemo import ModelMemo
 from kelpie.api.letta.values import ORGANIZATION_ID, USER_ID
 from kelpie.llm.embedding import Embeddings
@@ -46,6 +49,9 @@ class House(Struct, frozen=True, kw_only=True):
     past: Past
     blocks: Blocks
     identities: Identities
+    groups: Groups
+    group_door: GroupDoor
+    sleeptime: Sleeptime
     history: History
     tools: ToolCatalog
     servers: McpServers
@@ -90,18 +96,24 @@ def furnish(
     folders: Folders,
     files: FileDesk,
     door: AgentDoor,
+    groups: Groups,
+    group_door: GroupDoor,
     performer: Performer,
 ) -> House:
     """A house of the parts that the assembly picked."""
+    roster = Roster(records, blocks, tools, models, world)
     return House(
         world=world,
         records=records,
         vault=vault,
-        roster=Roster(records, blocks, tools, models, world),
+        roster=roster,
         listing=Listing(records, blocks),
         past=Past(records, Outbox(records), world.entropy),
         blocks=blocks,
         identities=Identities(records, world),
+        groups=groups,
+        group_door=group_door,
+        sleeptime=Sleeptime(roster, groups),
         history=History(records),
         tools=tools,
         servers=servers,

@@ -153,7 +153,6 @@ REFUSED: list[tuple[dict[str, Any], int, str]] = [
     ({"tools": ["web_search"]}, 400, "web_search"),
     ({"tool_rules": [{"type": "run_twice", "tool_name": "x"}]}, 422, "run_twice"),
     ({"tool_rules": [{"type": "exit_loop", "tool_name": "x", "args": {}}]}, 422, "unknown field"),
-    ({"enable_sleeptime": True}, 400, "enable_sleeptime is not supported"),
     ({"secrets": {"A=B": "b"}}, 400, "'A=B' is no name of a variable"),
     ({"response_format": {"type": "poem"}}, 400, "'poem' is no form of a reply"),
     ({"timezone": "Mars"}, 400, "timezone"),
