@@ -170,6 +170,8 @@ INDEX_BYTES_MAX = 1_600_000_000  # of all indexes in memory: one of 100,000 pass
 ARCHIVE_AGENTS_MAX = 900  # that have one archive; it is removed with its links in one commit
 ARCHIVES_SEARCHED_MAX = 1_000  # by one search over all
 SEARCH_QUERY_CHARS_MAX = 20_000
+MESSAGES_SEARCHED_MAX = 10_000  # by one search over the messages of an agent or of all, newest first
+MESSAGES_INDEXED_MAX = 30_000  # of one agent, or of all, kept in an index in memory
 SEARCH_DEPTH = 100  # how far down its two lists a hybrid search looks
 SEARCH_NUMBERS_AT_ONCE = 8_000_000  # of vectors, compared before others get their turn: about 10 ms
 SEARCH_WORD_CHARS_MAX = 64  # of a longer one only the beginning is looked for
@@ -298,6 +300,7 @@ assert PASSAGE_BYTES_MAX + EMBEDDING_DIMENSIONS_MAX * 6 + METADATA_BYTES_MAX < R
 assert PASSAGE_COMMIT_ROWS * 3 + 2 < COMMIT_OPERATIONS_MAX
 assert PASSAGE_COMMIT_BYTES + RECORD_BYTES_MAX < COMMIT_BYTES_MAX, "whatever the escapes of its last passage take"
 assert ARCHIVE_AGENTS_MAX * 2 + 20 < COMMIT_OPERATIONS_MAX
+assert MESSAGES_SEARCHED_MAX <= MESSAGES_INDEXED_MAX
 assert ARCHIVES_SEARCHED_MAX <= PAGE_ROWS_MAX
 assert SEARCH_DEPTH <= PASSAGES_FOUND_MAX
 assert ARCHIVE_AGENTS_MAX < SCAN_ROWS_MAX

@@ -16,7 +16,7 @@ import msgspec
 
 from kelpie.api import errors
 from kelpie.api.passing import PassedOn, relay
-from kelpie.api.route import BoundRoute, RouteTable
+from kelpie.api.route import BoundRoute, Noted, RouteTable
 from kelpie.api.sse import EventStream, Receive, Send, pump
 from kelpie.errors import Broken, Busy, CallTimedOut, Draining, KelpieError
 from kelpie.ids import new_uuid
@@ -56,13 +56,14 @@ class Page:
 
 
 class Json:
-    """A handler's answer as JSON, with its route's status."""
+    """A handler's answer as JSON, with its route's status, and a note if there is one."""
 
-    __slots__ = ("content", "status")
+    __slots__ = ("content", "note", "status")
 
-    def __init__(self, status: int, content: bytes) -> None:
+    def __init__(self, status: int, content: bytes, note: str | None) -> None:
         self.status = status
         self.content = content
+        self.note = note
 
 
 class ClientGone(Exception):
@@ -135,7 +136,8 @@ class App:
                 await _send(send, 200, [(b"content-type", answer.content_type), id_header], answer.content)
             case Json():
                 kind = [_JSON] if answer.content else []
-                await _send(send, answer.status, [*kind, id_header], answer.content)
+                note = [] if answer.note is None else [(b"x-kelpie-note", answer.note.encode("ascii"))]
+                await _send(send, answer.status, [*kind, *note, id_header], answer.content)
 
     async def _answer(
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
@@ -165,7 +167,8 @@ class App:
             ) from None
         if isinstance(answer, EventStream | Page | PassedOn):
             return answer
-        return Json(bound.route.status, b"" if bound.route.status == NO_CONTENT else _ENCODER.encode(answer))
+        answer, note = (answer.answer, answer.note) if isinstance(answer, Noted) else (answer, None)
+        return Json(bound.route.status, b"" if bound.route.status == NO_CONTENT else _ENCODER.encode(answer), note)
 
     def _request_id(self, headers: Mapping[bytes, bytes]) -> bytes:
         """The client's own id, if it is a plain one, else a new one."""

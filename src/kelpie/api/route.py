@@ -60,6 +60,16 @@ class Ask(Generic[Q, B]):
         self.headers = headers
 
 
+class Noted:
+    """A handler's answer, and a sentence about it that its shape has no place for: the header `x-kelpie-note`."""
+
+    __slots__ = ("answer", "note")
+
+    def __init__(self, answer: Any, note: str | None) -> None:
+        self.answer = answer
+        self.note = note
+
+
 Handler = Callable[[Any, Ask[Any, Any]], Awaitable[Any]]
 
 

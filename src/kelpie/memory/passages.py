@@ -89,7 +89,7 @@ class Passages:
     def __init__(self, records: Records, world: World, indexes: Indexes) -> None:
         self._records = records
         self._world = world
-        self._indexes = indexes
+        self.indexes = indexes
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def get_shelf(self, shelf_id: str) -> Found[Shelf]:
@@ -241,12 +241,12 @@ class Passages:
 
     def _follow(self, shelf_id: str, before: int, after: int, added: Sequence[Passage], removed: Sequence[str]) -> None:
         """Change the index that is in memory as a commit has changed the shelf; it is dropped if it was not true."""
-        kept = self._indexes.find(shelf_id)
+        kept = self.indexes.find(shelf_id)
         if kept is None:
             return
         assert before < after
         if kept.version != before:
-            self._indexes.drop(shelf_id)
+            self.indexes.drop(shelf_id)
             return
         for passage in added:
             kept.index.add(_entry(passage))
@@ -254,24 +254,24 @@ class Passages:
             kept.index.remove(passage_id)
         kept.version = after
         if kept.index.is_hollow:
-            self._indexes.drop(shelf_id)
+            self.indexes.drop(shelf_id)
 
     async def _index(self, shelf_id: str) -> SearchIndex | None:
         """The index, true of the shelf as it is now; None when the shelf is empty. The shelf is locked."""
         for attempt in range(EDIT_ATTEMPTS_MAX):
             shelf = await self.get_shelf(shelf_id)
             assert shelf.value.id == shelf_id
-            kept = self._indexes.find(shelf_id)
+            kept = self.indexes.find(shelf_id)
             if kept is not None and kept.version == shelf.version:
-                self._indexes.trim()
+                self.indexes.trim()
                 return kept.index
-            self._indexes.drop(shelf_id)
+            self.indexes.drop(shelf_id)
             if shelf.value.passages == 0:
                 return None
             index = await self._build(shelf.value)
             if (await self.get_shelf(shelf_id)).version == shelf.version:
                 assert len(index) == shelf.value.passages, "the count is kept with the rows"
-                self._indexes.keep(shelf_id, shelf.version, index)
+                self.indexes.keep(shelf_id, shelf.version, index)
                 return index
             await stand_back(attempt, self._world.entropy)  # another node wrote meanwhile
         raise _lost(shelf_id)

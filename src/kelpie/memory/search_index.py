@@ -42,13 +42,17 @@ class Entry(Struct, frozen=True, kw_only=True):
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
-    """What to look for, and among which texts; both times are inclusive. Without labels, any text is among them."""
+    """What to look for, and among which texts; both times are inclusive.
+
+    Of `labels` a text has one, or all; of `needed` it has all. Without them, any text is among them.
+    """
 
     text: str
     vector: Vector | None  # of the text; None only in mode fts
     mode: SearchMode = "hybrid"
     labels: tuple[str, ...] = ()
     all_labels: bool = False
+    needed: tuple[str, ...] = ()
     from_us: int | None = None
     to_us: int | None = None
     limit: int
@@ -90,6 +94,7 @@ class SearchIndex:
         self._rows: dict[str, int] = {}  # of the texts that are alive
         self._words: dict[str, array[int]] = {}  # rows, once for each time that the word comes
         self._labels: dict[str, array[int]] = {}  # rows
+        self._labels_by_row: list[tuple[str, ...]] = []
         self._occurrences = 0
 
     def __len__(self) -> int:
@@ -128,6 +133,7 @@ class SearchIndex:
         self._lengths[row] = len(words)
         self._alive[row] = True
         self._ids.append(entry.id)
+        self._labels_by_row.append(entry.labels)
         self._rows[entry.id] = row
         _note(self._words, words, row)
         _note(self._labels, dict.fromkeys(entry.labels), row)
@@ -138,6 +144,17 @@ class SearchIndex:
         row = self._rows.pop(id, None)
         if row is not None:
             self._alive[row] = False
+
+    def labels_of(self, id: str) -> tuple[str, ...]:
+        """The labels of a text that is there."""
+        return self._labels_by_row[self._rows[id]]
+
+    def ids_between(self, from_us: int, to_us: int) -> list[str]:
+        """The texts of these times, both inclusive."""
+        used = len(self._ids)
+        times = self._times[:used]
+        rows = np.flatnonzero(self._alive[:used] & (times >= from_us) & (times <= to_us))
+        return [self._ids[row] for row in rows.tolist()]
 
     async def search(self, wanted: Wanted) -> list[Hit]:
         """The best texts, best first. Others get their turn between blocks of vectors."""
@@ -164,12 +181,18 @@ class SearchIndex:
         if wanted.to_us is not None:
             among &= self._times[:used] <= wanted.to_us
         if wanted.labels:
-            has = np.zeros((len(wanted.labels), used), np.bool_)
-            for at, label in enumerate(wanted.labels):
-                has[at, _rows_of(self._labels, label)] = True
+            has = self._labelled(wanted.labels, used)
             among &= has.all(axis=0) if wanted.all_labels else has.any(axis=0)
-        assert len(among) == used
+        if wanted.needed:
+            among &= self._labelled(wanted.needed, used).all(axis=0)
         return among
+
+    def _labelled(self, labels: Sequence[str], used: int) -> NDArray[np.bool_]:
+        """For each label, which rows have it."""
+        has = np.zeros((len(labels), used), np.bool_)
+        for at, label in enumerate(labels):
+            has[at, _rows_of(self._labels, label)] = True
+        return has
 
     async def _nearest(self, vector: Vector, among: NDArray[np.bool_], limit: int) -> list[tuple[float, str]]:
         """The rows with the largest cosine: looked for in single precision, then scored in double precision."""
@@ -191,26 +214,26 @@ class SearchIndex:
         return self._best(rows, exact, limit)
 
     def _saying(self, words: Sequence[str], among: NDArray[np.bool_], limit: int) -> list[tuple[float, str]]:
-        """The rows that say most of the words most often, beside what is usual (BM25)."""
-        used = len(among)
-        if not self._rows:
+        """The rows that say most of the words most often, beside what is usual among those asked about (BM25)."""
+        total = int(np.count_nonzero(among))
+        if not total:
             return []
-        lengths = self._lengths[:used]
-        usual = max(1.0, float(lengths[self._alive[:used]].sum()) / len(self._rows))
+        lengths = self._lengths[: len(among)]
+        usual = max(1.0, float(lengths[among].sum()) / total)
         relative = lengths.astype(np.float64) / usual
         spread = BM25_SATURATION * (1 - BM25_LENGTH_SHARE + BM25_LENGTH_SHARE * relative)
-        scores = np.zeros(used, np.float64)
+        scores = np.zeros(len(among), np.float64)
         for word in sorted(set(words)):
-            scores += self._saying_one(word, spread)
+            scores += self._saying_one(word, spread, among)
         assert np.isfinite(scores).all()
-        rows = np.flatnonzero((scores > 0) & among)
+        rows = np.flatnonzero(scores > 0)
         return self._best(rows, scores[rows], limit)
 
-    def _saying_one(self, word: str, spread: NDArray[np.floating]) -> NDArray[np.floating]:
+    def _saying_one(self, word: str, spread: NDArray[np.floating], among: NDArray[np.bool_]) -> NDArray[np.floating]:
         """What one word adds to the score of each row."""
-        used, total = len(spread), len(self._rows)
-        often = np.bincount(_rows_of(self._words, word), minlength=used).astype(np.float64)
-        often[~self._alive[:used]] = 0
+        total = int(np.count_nonzero(among))
+        often = np.bincount(_rows_of(self._words, word), minlength=len(among)).astype(np.float64)
+        often[~among] = 0
         saying = int(np.count_nonzero(often))
         assert saying <= total
         rarity = math.log1p((total - saying + 0.5) / (saying + 0.5))

@@ -41,7 +41,12 @@ def past(space: str, *parts: str | int) -> bytes:
 
 def last_part(packed: bytes) -> str:
     """The last part of a key: text as it was given, a number as its sixteen digits."""
-    text = packed.rpartition(SEPARATOR)[2].decode()
+    return part(packed, -1)
+
+
+def part(packed: bytes, at: int) -> str:
+    """One part of a key, counted from the space, which is 0, or backwards; as `last_part` gives it."""
+    text = packed.split(SEPARATOR)[at].decode()
     return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
 
 

@@ -21,7 +21,7 @@ from kelpie.agent.roster import Roster
 from kelpie.agent.sleeptime import Sleeptime
 from kelpie.api.letta.modelmemo import ModelMemo
 from kelpie.api.letta.values import ORGANIZATION_ID, USER_ID
-from kelpie.llm.embedding import Embeddings
+from kelpie.llm.embedding import BUILT_IN, Embeddings
 from kelpie.llm.line import ProviderLine
 from kelpie.llm.model import Models
 from kelpie.llm.stored_providers import StoredProviders
@@ -30,6 +30,7 @@ from kelpie.memory.blocks import Blocks
 from kelpie.memory.folders import Folders
 from kelpie.memory.history import History
 from kelpie.memory.passages import Passages
+from kelpie.memory.recall import Recall
 from kelpie.sandbox.sandbox import Sandbox
 from kelpie.storage.records import Records
 from kelpie.tools.mcp_servers import McpServers
@@ -66,6 +67,7 @@ class House(Struct, frozen=True, kw_only=True):
     passages: Passages
     folders: Folders
     files: FileDesk
+    recall: Recall
     memo: ModelMemo
     providers: StoredProviders
     line: ProviderLine
@@ -128,6 +130,7 @@ def furnish(
         passages=passages,
         folders=folders,
         files=files,
+        recall=Recall(records, passages.indexes, embeddings, BUILT_IN.handle),
         memo=ModelMemo(models),
         providers=StoredProviders(records, vault, world),
         line=line,
