@@ -31,6 +31,8 @@ from kelpie.tools.tool import Tool, ToolOutcome, ToolRequest
 
 SearchHistory = Callable[[HistoryQuery], Awaitable[HistoryHits]]
 HIT_CHARS_MAX = 5_000
+SENT = "The message was sent."
+FINISHED = "Noted: you are done."
 _HITS_CHARS = TOOL_RETURN_CHARS_DEFAULT * 4 // 5  # leaves room for what is around the texts
 _SECOND_US = 1_000_000
 _SEARCHED_KINDS: tuple[Literal["assistant", "user", "tool"], ...] = ("assistant", "user", "tool")
@@ -226,6 +228,38 @@ async def conversation_search(
     return ToolOutcome(text=_show_hits(hits, text.casefold().split()))
 
 
+async def send_message(session: MemorySession, /, message: str) -> ToolOutcome:
+    """Say something to the user. It is the only way in which the user hears from you.
+
+    Args:
+    message: What to say, in full; all characters are understood.
+    """
+    assert session.desk.now_us >= 0
+    return _failed("The message is empty; say something.") if not message.strip() else ToolOutcome(text=SENT)
+
+
+async def memory_finish_edits(session: MemorySession, /) -> ToolOutcome:
+    """Say that your memory blocks are as they should be. Call it when you are done with editing them."""
+    return ToolOutcome(text=FINISHED)
+
+
+async def rethink_user_memory(session: MemorySession, /, new_memory: str) -> ToolOutcome:
+    """Rewrite what you remember of the user, the block 'human', as a whole. Answers with the block.
+
+    What you do not repeat is lost: carry over whatever is still true and useful.
+
+    Args:
+    new_memory: The whole new content of the block.
+    """
+    value = _value_of(session, "human")
+    return value if isinstance(value, ToolOutcome) else session.write("human", new_memory)
+
+
+async def finish_rethinking_memory(session: MemorySession, /) -> ToolOutcome:
+    """Say that what you remember of the user is as it should be. Call it when you are done with rewriting it."""
+    return ToolOutcome(text=FINISHED)
+
+
 class _Hit(Struct, frozen=True, kw_only=True):
     """A message as the model is shown it."""
 
@@ -328,6 +362,14 @@ _SERVED: tuple[ServedTool[MemorySession], ...] = (
         title="Search the conversation",
         read_only=True,
         idempotent=True,
+    ),
+    serve_function(send_message, MemorySession, kind="core", title="Say something"),
+    serve_function(memory_finish_edits, MemorySession, kind="sleeptime", title="Finish editing", idempotent=True),
+    serve_function(
+        rethink_user_memory, MemorySession, kind="voice_sleeptime", title="Rewrite what is known of the user"
+    ),
+    serve_function(
+        finish_rethinking_memory, MemorySession, kind="voice_sleeptime", title="Finish rewriting", idempotent=True
     ),
 )
 MEMORY_TOOLS: tuple[Tool, ...] = tuple(served.tool for served in _SERVED)

@@ -342,6 +342,20 @@ def test_no_arguments_break_a_tool(name, arguments):
     assert all(len(edit.block.value) <= 20 and edit.block.value == outcome.text for edit in edits)
 
 
+def test_what_is_said_and_done_is_answered_and_changes_nothing():
+    desk = _desk(a_block("human", "tea"))
+    for name, arguments, ok in (
+        ("send_message", {"message": "hi"}, True),
+        ("send_message", {"message": " "}, False),
+        ("memory_finish_edits", {}, True),
+        ("finish_rethinking_memory", {}, True),
+    ):
+        outcome, edits = _use(desk, name, **arguments)
+        assert (outcome.ok, edits) == (ok, [])
+    outcome, edits = _use(desk, "rethink_user_memory", new_memory="mate")
+    assert (outcome.text, [edit.block.value for edit in edits]) == ("mate", ["mate"])
+
+
 def test_tools_are_declared_as_clients_know_them():
     """Names, arguments and required ones as in 0.16.8; the hints tell the truth; ids are those of the names."""
     shown = {}
@@ -356,6 +370,10 @@ def test_tools_are_declared_as_clients_know_them():
         "core_memory_append": (["label", "content"],) * 2 + ("memory_core", False, False),
         "core_memory_replace": (["label", "old_content", "new_content"],) * 2 + ("memory_core", False, False),
         "conversation_search": (search, [], "core", True, True),
+        "send_message": (["message"], ["message"], "core", False, False),
+        "memory_finish_edits": ([], [], "sleeptime", False, True),
+        "rethink_user_memory": (["new_memory"], ["new_memory"], "voice_sleeptime", False, False),
+        "finish_rethinking_memory": ([], [], "voice_sleeptime", False, True),
     }
     assert len({tool.id for tool in MEMORY_TOOLS}) == len(MEMORY_TOOLS)
 
