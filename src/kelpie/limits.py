@@ -265,6 +265,7 @@ LINEAGE_CHARS_MAX = 256  # of the id of a project, a template, a deployment or a
 
 # -- runs, steps, providers --------------------------------------------------------------------------------
 ACCOUNT_NAME_CHARS_MAX = 256
+BATCH_REQUESTS_MAX = 200  # whose runs are read in one snapshot
 PROVIDERS_MAX = 256  # stored by clients; a list of models asks all of them
 PROVIDER_NAME_CHARS_MAX = 128
 STEP_TAGS_MAX = 64

@@ -91,6 +91,11 @@ class Past:
                 return wanted
         raise _too_many()
 
+    async def some_runs(self, run_ids: Sequence[RunId]) -> list[Run]:
+        """Those of the runs that are there, in this order."""
+        found = await self._records.get_all([RUNS.at(run_id) for run_id in run_ids])
+        return [run.value for run in found if run is not None]
+
     async def delete_run(self, run_id: RunId) -> None:
         """Forget a run that has ended, with its events and steps; its messages stay. Raises NotFound, Conflict."""
         found = await self._records.get(RUNS.at(run_id))

@@ -6,6 +6,7 @@ from kelpie.access.accounts import Accounts, Organization, User
 from kelpie.access.vault import Vault
 from kelpie.actor.outbox import Outbox
 from kelpie.agent.archival import Archival
+from kelpie.agent.batches import Batches
 from kelpie.agent.by_hand import ToolsByHand
 from kelpie.agent.conversations import Conversations
 from kelpie.agent.door import AgentDoor
@@ -48,6 +49,7 @@ class House(Struct, frozen=True, kw_only=True):
     roster: Roster
     listing: Listing
     past: Past
+    batches: Batches
     blocks: Blocks
     identities: Identities
     groups: Groups
@@ -104,13 +106,15 @@ def furnish(
 ) -> House:
     """A house of the parts that the assembly picked."""
     roster = Roster(records, blocks, tools, models, world)
+    past = Past(records, Outbox(records), world.entropy)
     return House(
         world=world,
         records=records,
         vault=vault,
         roster=roster,
         listing=Listing(records, blocks),
-        past=Past(records, Outbox(records), world.entropy),
+        past=past,
+        batches=Batches(records, world, past, door),
         blocks=blocks,
         identities=Identities(records, world),
         groups=groups,
