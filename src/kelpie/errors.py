@@ -3,7 +3,7 @@
     KelpieError
       Refused            the caller's fault; nothing happened; the same request will be refused again
         InvalidInput  NotFound  AlreadyExists  AnswerAwaited  Forbidden  LimitExceeded  CallCycle  ModelRefused
-        WindowOverflow  SecretUnreadable  SourceRefused
+        WindowOverflow  SecretUnreadable  NotAuthenticated  SourceRefused
       Unavailable        nothing happened; the same request may succeed later
         Busy  NotOwner  Conflict  Draining  StoreDown  StorageFull  ModelUnavailable
         ServerUnreachable  ToolServerUnavailable  LoginNeeded
@@ -69,6 +69,12 @@ class AnswerAwaited(Refused):
     """Tool calls wait for a client's answer, and nothing else is taken before it; `run_id` is the run that asks."""
 
     code = "answer_awaited"
+
+
+class NotAuthenticated(Refused):
+    """A token was presented that is not known, or not any more."""
+
+    code = "not_authenticated"
 
 
 class Forbidden(Refused):

@@ -203,6 +203,10 @@ GREP_MS_MAX = 5_000
 
 # -- tools of one's own, and secrets -----------------------------------------------------------------------
 SECRET_BYTES_MAX = 64_000
+ACCESS_TOKENS_MAX = 10_000
+TOKEN_GRANTS_MAX = 64
+TOKEN_HOSTNAME_CHARS_MAX = 512
+TOKEN_LIFE_MS_DEFAULT = 300_000
 TOOL_SOURCE_BYTES_MAX = 200_000
 TOOL_DESCRIPTION_CHARS_MAX = 20_000
 TOOL_TAGS_MAX = 64

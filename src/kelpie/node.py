@@ -35,6 +35,7 @@ from kelpie.api.app import App
 from kelpie.api.letta.house import House, furnish
 from kelpie.api.letta.table import route_table
 from kelpie.api.letta.tool_ground import GROUND, picture
+from kelpie.api.token_gate import TokenGate
 from kelpie.config import Config, is_loopback
 from kelpie.errors import Broken
 from kelpie.ids import AgentId, NodeId
@@ -170,7 +171,7 @@ def build_node(
         group_door=GroupDoor(world, records, router),
         performer=performer,
     )
-    return Node(App(route_table(), house, world.entropy), house, host, hub)
+    return Node(App(route_table(), house, world.entropy, TokenGate(house.tokens)), house, host, hub)
 
 
 def _file_rooms(

@@ -10,13 +10,13 @@ import asyncio
 import logging
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from kelpie.api import errors
 from kelpie.api.passing import PassedOn, relay
-from kelpie.api.route import BoundRoute, Noted, RouteTable
+from kelpie.api.route import BoundRoute, Noted, Route, RouteTable
 from kelpie.api.sse import EventStream, Receive, Send, pump
 from kelpie.errors import Broken, Busy, CallTimedOut, Draining, KelpieError
 from kelpie.ids import new_uuid
@@ -70,13 +70,22 @@ class ClientGone(Exception):
     """The client left before it had sent its request; nobody waits for an answer."""
 
 
+class Gate(Protocol):
+    """Who may ask for what."""
+
+    async def check(self, route: Route, path: Mapping[str, str], headers: Mapping[bytes, bytes]) -> None:
+        """Raises NotAuthenticated, Forbidden."""
+        ...
+
+
 class App:
     """The door. `house` is handed to every handler; the App itself does not look into it."""
 
-    def __init__(self, table: RouteTable, house: object, entropy: Entropy) -> None:
+    def __init__(self, table: RouteTable, house: object, entropy: Entropy, gate: Gate) -> None:
         self._table = table
         self._house = house
         self._entropy = entropy
+        self._gate = gate
         self._open = 0
         self._draining = False
 
@@ -150,6 +159,7 @@ class App:
             )
         raw_path = scope.get("raw_path") or scope["path"].encode()
         bound, values = self._table.find(scope["method"], raw_path)
+        await self._gate.check(bound.route, dict(zip(bound.parameters, values, strict=True)), headers)
         if self._draining and bound.route.begins_turn:
             raise Draining("the server is shutting down and begins no new turns", retry_after_ms=RETRY_AFTER_MS)
         body = await _read_body(headers, receive, bound.route.body_bytes_max) if bound.has_body else b""

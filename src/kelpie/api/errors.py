@@ -35,6 +35,7 @@ STATUSES: dict[str, int] = {
     "already_exists": 409,
     "answer_awaited": 409,
     "forbidden": 403,
+    "not_authenticated": 401,
     "limit_exceeded": 422,
     "request_too_large": 413,
     "call_cycle": 409,

@@ -27,6 +27,13 @@ from kelpie.system import SystemEntropy
 Run = Callable[[Any], Any]
 
 
+class Open:
+    """A gate that lets everybody in."""
+
+    async def check(self, route: Any, path: Any, headers: Any) -> None:
+        return None
+
+
 class Note(Struct, frozen=True, kw_only=True):
     text: str
     count: int = 0
@@ -91,7 +98,7 @@ class Client:
     """Calls an App with as many body chunks as given."""
 
     def __init__(self, house: object = None) -> None:
-        self.app = App(TABLE, house, SystemEntropy())
+        self.app = App(TABLE, house, SystemEntropy(), Open())
 
     async def call(
         self, method: str, path: str, *chunks: bytes, headers: dict[str, str] | None = None, query: bytes = b""

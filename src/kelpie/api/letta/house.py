@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from kelpie.access.accounts import Accounts, Organization, User
+from kelpie.access.tokens import AccessTokens
 from kelpie.access.vault import Vault
 from kelpie.actor.outbox import Outbox
 from kelpie.agent.archival import Archival
@@ -46,6 +47,7 @@ class House(Struct, frozen=True, kw_only=True):
     world: World
     records: Records
     vault: Vault
+    tokens: AccessTokens
     roster: Roster
     listing: Listing
     past: Past
@@ -111,6 +113,7 @@ def furnish(
         world=world,
         records=records,
         vault=vault,
+        tokens=AccessTokens(records, world, vault),
         roster=roster,
         listing=Listing(records, blocks),
         past=past,

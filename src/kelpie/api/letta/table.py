@@ -2,6 +2,7 @@
 
 from kelpie.api import docs
 from kelpie.api.letta import (
+    access_tokens,
     admin,
     agent_files,
     agent_folders,
@@ -77,6 +78,7 @@ ROUTES: tuple[Route, ...] = (
     *internal_blocks.ROUTES,
     *folders.ROUTES,
     *agent_folders.ROUTES,
+    *access_tokens.ROUTES,
     *left_out.ROUTES,
 )
 ALIASES = {"latest": "v1"}
