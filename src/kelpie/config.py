@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from kelpie.agent.web_tools import SearchProvider
 from kelpie.errors import InvalidInput
 from kelpie.limits import DRAIN_MS_MAX
 from kelpie.llm.provider import ProviderSettings
@@ -184,6 +185,23 @@ SETTINGS = (
         f"/v1; with it, no key is needed. Default with a key: {OPENAI_URL}.",
     ),
     Setting(
+        name="exa_api_key",
+        variable="EXA_API_KEY",
+        flag=None,
+        kind="text",
+        default="",
+        secret=True,
+        meaning="The key with which agents search the web at Exa (the tool web_search), unless they have their own.",
+    ),
+    Setting(
+        name="exa_base_url",
+        variable="EXA_BASE_URL",
+        flag=None,
+        kind="url",
+        default="https://api.exa.ai",
+        meaning="Where the web is searched: any server that speaks Exa's API.",
+    ),
+    Setting(
         name="anthropic_api_key",
         variable="ANTHROPIC_API_KEY",
         flag=None,
@@ -215,6 +233,7 @@ class Config(Struct, frozen=True, kw_only=True):
     encryption_key: str
     tool_programs: bool
     tool_code: bool
+    search: SearchProvider
     allowed_targets: frozenset[str]
     drain_ms: int
     log_level: str
@@ -250,6 +269,7 @@ def read_config(environ: Mapping[str, str], flags: Mapping[str, str]) -> Config:
         encryption_key=str(read["encryption_key"]),
         tool_programs=_is_on(read["tool_programs"], host),
         tool_code=_is_on(read["tool_code"], host),
+        search=SearchProvider(url=str(read["exa_base_url"]), key=str(read["exa_api_key"])),
         allowed_targets=frozenset(name.strip().lower() for name in str(read["allowed_targets"]).split(",")) - {""},
         drain_ms=int(read["drain_ms"]),
         log_level=str(read["log_level"]),

@@ -31,6 +31,7 @@ from kelpie.agent.listing import Listing
 from kelpie.agent.memory_tools import MEMORY_TOOLS, memory_server
 from kelpie.agent.own_tools import OwnTools
 from kelpie.agent.performer import Performer
+from kelpie.agent.web_tools import web_box
 from kelpie.api.app import App
 from kelpie.api.letta.house import House, furnish
 from kelpie.api.letta.table import route_table
@@ -66,6 +67,7 @@ from kelpie.tools.public_hosts import HostPolicy
 from kelpie.tools.sandboxes import Sandboxes
 from kelpie.tools.tool import Toolbox
 from kelpie.tools.toolbox import ToolCatalog, stored_tools
+from kelpie.tools.web import HttpWeb
 from kelpie.world import World
 
 NO_TOOL_SERVERS = ToolServerPolicy()
@@ -199,20 +201,22 @@ async def open_real(config: Config) -> AsyncIterator[Node]:
     try:
         given = config.encryption_key
         vault = Vault(key_from_text(given) if given else key_from_file(data_dir, world.entropy), world.entropy)
-        stored = StoredProviders(Records(CheckedStore(store)), vault, world)
+        records, sandbox = Records(CheckedStore(store)), _sandbox(config, data_dir)
+        stored = StoredProviders(records, vault, world)
         models = ConfiguredModels(world, open_transport(config.proxy), config.providers, stored=stored)
         hosts = HostPolicy(allowed=config.allowed_targets, loopback=is_loopback(config.host))
         policy = ToolServerPolicy(hosts=hosts, programs=config.tool_programs)
+        reaching = web_box(records, vault, HttpWeb(hosts), sandbox, config.search)
         try:
             yield build_node(
                 world,
                 store,
                 models,
-                (),
+                (reaching,),
                 LOCAL,
                 vault=vault,
                 embeddings=Embeddings(models),
-                sandbox=_sandbox(config, data_dir),
+                sandbox=sandbox,
                 line=models,
                 policy=policy,
                 load_mcp=load_sdk(policy),

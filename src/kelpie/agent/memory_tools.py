@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from kelpie import __version__
 from kelpie.agent.moments import read_moment
+from kelpie.agent.patches import Unfit, apply_patch
 from kelpie.errors import InvalidInput, LimitExceeded
 from kelpie.limits import (
     HISTORY_HITS_DEFAULT,
@@ -189,6 +190,25 @@ async def core_memory_replace(session: MemorySession, /, label: str, old_content
     return _replace(session, label, old_content, new_content)
 
 
+async def memory_apply_patch(session: MemorySession, /, label: str, patch: str) -> ToolOutcome:
+    """Change several places of one of your memory blocks at once, by a patch. Answers with the whole block.
+
+    Each line of the patch begins with one sign: a blank for a line that stays, - for one to take out, + for one to put
+    in. A line @@ begins another place. Lines that stay or go must stand in the block exactly so, in one place only.
+
+    Args:
+    label: Label of the memory block to edit.
+    patch: The patch, without line numbers.
+    """
+    value = _value_of(session, label)
+    if isinstance(value, ToolOutcome):
+        return value
+    try:
+        return session.write(label, apply_patch(value, patch))
+    except Unfit as unfit:
+        return _failed(f"The block '{label}' was not changed. {unfit}")
+
+
 async def conversation_search(
     session: MemorySession,
     /,
@@ -353,6 +373,7 @@ _SERVED: tuple[ServedTool[MemorySession], ...] = (
     serve_function(
         memory_rethink, MemorySession, kind="sleeptime", title="Rewrite memory", destructive=True, idempotent=True
     ),
+    serve_function(memory_apply_patch, MemorySession, kind="memory_core", title="Patch memory", destructive=True),
     serve_function(core_memory_append, MemorySession, kind="memory_core", title="Append to memory"),
     serve_function(core_memory_replace, MemorySession, kind="memory_core", title="Replace in memory", destructive=True),
     serve_function(

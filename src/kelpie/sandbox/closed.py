@@ -3,7 +3,7 @@
 from kelpie.errors import Forbidden
 from kelpie.sandbox.sandbox import Ended, Job, Sandbox
 
-READS_ONLY = ("derive_schema",)
+READS_ONLY = ("derive_schema", "parse_document", "grep_texts")
 CLOSED = "this server runs no code that people write: its operator has not allowed it (KELPIE_TOOL_CODE)"
 
 

@@ -49,6 +49,7 @@ def serve_function(
     idempotent: bool = False,
     destructive: bool = False,
     deadline_ms: int = TOOL_DEADLINE_MS,
+    parallel: bool | None = None,
 ) -> ServedTool[C]:
     """Serve `function(context, /, ...)`, described as `tool_schema` says; `context` only binds its type."""
     name = getattr(function, "__name__", "")
@@ -64,6 +65,7 @@ def serve_function(
         read_only=read_only,
         idempotent=idempotent,
         deadline_ms=deadline_ms,
+        parallel=parallel,
     )
     return ServedTool(tool=tool, title=title, destructive=destructive, run=_runner(function))
 

@@ -367,6 +367,7 @@ def test_tools_are_declared_as_clients_know_them():
         "memory_insert": (["label", "new_string", "insert_line"], ["label", "new_string"], "sleeptime", False, False),
         "memory_replace": (["label", "old_string", "new_string"],) * 2 + ("sleeptime", False, False),
         "memory_rethink": (["label", "new_memory"],) * 2 + ("sleeptime", False, True),
+        "memory_apply_patch": (["label", "patch"],) * 2 + ("memory_core", False, False),
         "core_memory_append": (["label", "content"],) * 2 + ("memory_core", False, False),
         "core_memory_replace": (["label", "old_content", "new_content"],) * 2 + ("memory_core", False, False),
         "conversation_search": (search, [], "core", True, True),

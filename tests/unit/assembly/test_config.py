@@ -2,6 +2,7 @@
 
 import pytest
 
+from kelpie.agent.web_tools import SearchProvider
 from kelpie.config import ANTHROPIC_URL, OPENAI_URL, SETTINGS, Config, read_config, unknown_variables
 from kelpie.errors import InvalidInput
 from kelpie.llm.provider import ProviderSettings
@@ -16,6 +17,7 @@ DEFAULTS = Config(
     encryption_key="",
     tool_programs=True,
     tool_code=True,
+    search=SearchProvider(),
     allowed_targets=frozenset(),
     drain_ms=20_000,
     log_level="info",
