@@ -126,7 +126,7 @@ def _shape(name: str, schema: dict[str, Any]) -> str:
 
 def _content(answer: dict[str, Any]) -> str:
     return ", ".join(
-        f"{_type(one['schema'])} <small>{html.escape(kind)}</small>" for kind, one in answer["content"].items()
+        f"{_type(one['schema'])} <small>{html.escape(kind)}</small>" for kind, one in answer.get("content", {}).items()
     )
 
 

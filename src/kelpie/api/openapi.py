@@ -33,6 +33,14 @@ _WORDS = {
 }
 
 
+FORM = {
+    "type": "object",
+    "properties": {"file": {"type": "string", "format": "binary"}},
+    "required": ["file"],
+    "additionalProperties": {"type": "string"},
+}
+
+
 class ErrorBody(Struct, frozen=True, kw_only=True):
     """What went wrong: one sentence, or for malformed requests a list as text."""
 
@@ -72,6 +80,8 @@ def _operation(route: Route, named: dict[int, Any], components: dict[str, Any]) 
     if route.body is not None:
         content = {"application/json": {"schema": named[id(route.body)]}}
         operation["requestBody"] = {"required": route.body_needed, "content": content}
+    if route.form:
+        operation["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": FORM}}}
     return operation
 
 
@@ -101,11 +111,15 @@ def _responses(route: Route, named: dict[int, Any]) -> dict[str, Any]:
         content["application/json"] = {"schema": {} if route.answer is None else named[id(route.answer)]}
     if route.streams != "never":
         content["text/event-stream"] = {"schema": {"type": "string"}}
-    responses: dict[str, Any] = {"200": {"description": "Done", "content": content}}
-    refusals = {*COMMON_REFUSALS, *route.refusals, *((413,) if route.body is not None else ())}
+    done: dict[str, Any] = {"description": "Done"}
+    if route.status != 204:
+        done["content"] = content
+    responses: dict[str, Any] = {str(route.status): done}
+    takes_body = route.form or route.body is not None
+    refusals = {*COMMON_REFUSALS, *route.refusals, *((413,) if takes_body else ())}
     for status in sorted(refusals):
         body = {"application/json": {"schema": {"$ref": SCHEMA_REF.format(name="ErrorBody")}}}
         responses[str(status)] = {"description": _WORDS[status], "content": body}
     if route.refusals in ((405,), (501,)):
-        del responses["200"]
+        del responses[str(route.status)]
     return responses
