@@ -1,6 +1,7 @@
 """Pages of agents that belong to something: a block, an archive."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from msgspec import Struct
 
@@ -19,6 +20,7 @@ class PageOfAgents(Struct, frozen=True, kw_only=True):
     after: str | None = None
     limit: PageLimit | None = LIMIT_DEFAULT
     order: Order = "desc"
+    order_by: Literal["created_at"] = "created_at"
     include: list[str] | None = None
     include_relationships: list[str] | None = None
 

@@ -143,6 +143,7 @@ class CreateAgentIn(AgentFieldsIn, frozen=True, kw_only=True):
     tools: list[str] | None = None
     include_base_tools: bool | None = True
     include_base_tool_rules: bool | None = None
+    include_default_source: bool | None = False
     include_multi_agent_tools: bool | None = None
     initial_message_sequence: list[MessageIn] | None = None
     memory_variables: dict[str, str] | None = None

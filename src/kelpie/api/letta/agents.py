@@ -23,11 +23,15 @@ from kelpie.api.letta.house import House
 from kelpie.api.letta.identity_shapes import owners_of
 from kelpie.api.letta.paging import Order, PageLimit, read_page
 from kelpie.api.letta.tools import ToolOut, page_of_tools
+from kelpie.api.letta.values import USER_ID
 from kelpie.api.route import Ask, Route
 from kelpie.errors import InvalidInput
 from kelpie.ids import AgentId, ToolId, new_uuid
+from kelpie.limits import FILE_CHUNK_TOKENS_DEFAULT
+from kelpie.memory.folders import FolderChanges
 
 LIMIT_DEFAULT = 50
+DEFAULT_FOLDER_SUFFIX = "External Data Source"
 TOOLS_LIMIT_DEFAULT = 10
 
 
@@ -44,6 +48,7 @@ class ListAgents(Struct, frozen=True, kw_only=True):
     base_template_id: str | None = None
     identity_id: str | None = None
     identifier_keys: list[str] | None = None
+    created_by_id: str | None = None
     show_hidden_agents: bool | None = False
     before: str | None = None
     after: str | None = None
@@ -69,6 +74,7 @@ class CountAgents(Struct, frozen=True, kw_only=True):
     base_template_id: str | None = None
     identity_id: str | None = None
     identifier_keys: list[str] | None = None
+    created_by_id: str | None = None
     show_hidden_agents: bool | None = False
 
 
@@ -86,6 +92,7 @@ class PageOfTools(Struct, frozen=True, kw_only=True):
     after: str | None = None
     limit: PageLimit | None = TOOLS_LIMIT_DEFAULT
     order: Order = "desc"
+    order_by: Literal["created_at"] = "created_at"
 
 
 class ResetIn(Struct, frozen=True, kw_only=True):
@@ -139,6 +146,11 @@ async def create_agent(house: House, ask: Ask[None, CreateAgentIn]) -> AgentOut:
     folders = read_folders(ask.body) or []
     for folder_id in folders:
         await house.folders.all.get(folder_id)  # before there is an agent
+    if ask.body.include_default_source:
+        title = f"{ask.body.name or name} {DEFAULT_FOLDER_SUFFIX}"
+        info = await house.embeddings.find(ask.body.embedding)
+        folder = await house.folders.create(title, info.handle, FILE_CHUNK_TOKENS_DEFAULT, FolderChanges())
+        folders.append(folder.id)
     new = msgspec.structs.replace(read_new_agent(ask.body, name), secrets=read_secrets(house, ask.body) or ())
     view = await house.roster.create(new)
     if folders:
@@ -236,6 +248,9 @@ async def require_approval(house: House, ask: Ask[ApprovalQuery, ApprovalIn | No
 
 async def _filter(house: House, query: ListAgents | CountAgents) -> AgentFilter:
     owners = await owners_of(house, query.identity_id, query.identifier_keys)
+    among = None if owners is None else await house.identities.agents_of(owners)
+    if query.created_by_id not in (None, USER_ID):
+        among = ()  # nobody else has made any
     return AgentFilter(
         name=query.name,
         tags=tuple(query.tags or ()),
@@ -245,7 +260,7 @@ async def _filter(house: House, query: ListAgents | CountAgents) -> AgentFilter:
         project_id=query.project_id,
         template_id=query.template_id,
         base_template_id=query.base_template_id,
-        among=None if owners is None else await house.identities.agents_of(owners),
+        among=among,
         shown_only=not query.show_hidden_agents,
     )
 

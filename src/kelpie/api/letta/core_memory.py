@@ -1,5 +1,7 @@
 """The blocks of an agent on the wire: listed, read and changed by label, attached and detached; its window."""
 
+from typing import Literal
+
 from msgspec import Struct
 
 from kelpie.api.letta.agent_shapes import AGENT_SHAPES, AgentOut, MemoryOut, show_agent
@@ -18,6 +20,7 @@ class PageOfBlocks(Struct, frozen=True, kw_only=True):
     after: str | None = None
     limit: PageLimit | None = None
     order: Order = "desc"
+    order_by: Literal["created_at"] = "created_at"
 
 
 async def retrieve_memory(house: House, ask: Ask[None, None]) -> MemoryOut:
