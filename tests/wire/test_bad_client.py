@@ -28,9 +28,10 @@ KINDS = {
     "run_id": "run",
 }
 CLIENT_ERRORS = frozenset({400, 404, 405, 409, 413, 422, 501})
-WITH_IDS = [route for route in ROUTES if "{" in route.path and route.refusals not in ((405,), (501,))]
-WITH_BODIES = [route for route in ROUTES if route.body is not None]
-LISTS = [route for route in ROUTES if route.query is not None and "limit" in route.query.__struct_encode_fields__]
+OWN = [route for route in ROUTES if not route.path.startswith(("/v1/anthropic/", "/v1/zai/"))]  # not passed on
+WITH_IDS = [route for route in OWN if "{" in route.path and route.refusals not in ((405,), (501,))]
+WITH_BODIES = [route for route in OWN if route.body is not None]
+LISTS = [route for route in OWN if route.query is not None and "limit" in route.query.__struct_encode_fields__]
 NEEDS_A_QUERY = {"create_conversation", "search_archival_memory", "mcp_oauth_callback"}
 NOT_JSON = [b"{", b"\xff", b"[" * 500 + b"]" * 500]
 NOT_OBJECTS = [b"7", b'"x"', b"[[]]"]

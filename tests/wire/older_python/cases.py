@@ -4,6 +4,7 @@ Its names are the older ones: `modify` for `update`, `create_stream`, sources be
 It reads leniently, so the cases look at the values.
 """
 
+import json
 import os
 import time
 import uuid
@@ -12,7 +13,7 @@ from typing import Any
 
 import letta_client
 import pytest
-from letta_client import Letta, MessageCreate
+from letta_client import Letta, MessageCreate, StdioServerConfig
 from letta_client.core import ApiError
 
 MODEL = "openai/gpt-4o-mini"
@@ -93,3 +94,113 @@ def test_a_memory_tool_changes_a_block(agent: Any) -> None:
     reply = client.agents.messages.create(agent.id, messages=say(text))
     assert [one.status for one in reply.messages if one.message_type == "tool_return_message"] == ["success"]
     assert fact in client.agents.blocks.retrieve(agent.id, "human").value
+
+
+def test_providers_are_kept(agent: Any) -> None:
+    name = word("provider")
+    made = client.providers.create(
+        name=name, provider_type="openai", api_key="sk-x", base_url=os.environ["MODELS_URL"] + "/v1"
+    )
+    assert [one.id for one in client.providers.list(name=name)] == [made.id]
+    assert client.providers.retrieve_provider(made.id).name == name
+    client.providers.modify(made.id, api_key="sk-y")
+    client.providers.delete(made.id)
+    assert client.providers.list(name=name) == []
+
+
+def test_tools_are_made_of_functions_and_run(agent: Any) -> None:
+    name = word("triple").replace("-", "_")
+    source = f'def {name}(number: int) -> int:\n    """Triples.\n\n    Args:\n        number (int): What.\n    """\n'
+    tool = client.tools.upsert(source_code=source + "    return number * 3\n")
+    assert (tool.name, client.tools.retrieve(tool.id).name) == (name, name)
+    result = client.tools.run_tool_from_source(source_code=source + "    return number * 3\n", args={"number": 14})
+    assert (result.status, result.tool_return) == ("success", "42")
+    assert "memory_insert" in [one.name for one in client.tools.upsert_base_tools()]
+    assert client.tools.count() >= 1
+    client.agents.tools.attach(agent.id, tool.id)
+    reply = client.agents.messages.create(agent.id, messages=say(f"Call the {name} tool with number=5"))
+    assert [one.tool_return for one in reply.messages if one.message_type == "tool_return_message"] == ["15"]
+    client.agents.tools.detach(agent.id, tool.id)
+    client.tools.delete(tool.id)
+
+
+def test_runs_jobs_steps_and_their_traces_are_read(agent: Any) -> None:
+    said = word()
+    client.agents.messages.create(agent.id, messages=say(f"Reply with the message '{said}'"))
+    (run,) = client.runs.list(agent_ids=[agent.id])
+    assert client.runs.usage.retrieve(run.id).total_tokens > 0
+    (step,) = client.runs.steps.list(run.id)
+    assert client.steps.retrieve(step.id).agent_id == agent.id
+    assert [one.id for one in client.steps.list(agent_id=agent.id)] == [step.id]
+    assert said in str(client.telemetry.retrieve_provider_trace(step.id).request_json)
+    assert client.steps.metrics.retrieve(step.id).id == step.id
+    client.steps.feedback.create(step.id, feedback="positive")
+    assert client.runs.list_active(agent_id=agent.id) == []
+    assert isinstance(client.jobs.list(limit=5), list)
+    client.runs.delete(run.id)
+
+
+def test_archival_memory_is_written_and_found(agent: Any) -> None:
+    fact = word("fact")
+    (passage,) = client.agents.passages.create(agent.id, text=f"The secret is {fact}.", tags=["t"])
+    assert fact in [one.text for one in client.agents.passages.list(agent.id)][0]
+    assert client.agents.passages.search(agent.id, query=fact).count == 1
+    client.agents.passages.delete(agent.id, passage.id)
+    archive = client.archives.create_archive(name=word("archive"))
+    assert client.archives.modify_archive(archive.id, description="d").description == "d"
+
+
+def test_sources_are_filled_with_files_and_attached(agent: Any) -> None:
+    fact = word("fact")
+    source = client.sources.create(name=word("source"), embedding="kelpie/words")
+    assert client.sources.retrieve_by_name(source.name) == source.id
+    sent = client.sources.files.upload(source.id, file=("note.txt", fact.encode(), "text/plain"))
+    for _ in range(200):
+        (file,) = client.sources.files.list(source.id)
+        if str(file.processing_status) in ("completed", "error"):
+            break
+        time.sleep(0.05)
+    assert (file.id, file.processing_status) == (sent.id, "completed")
+    client.agents.sources.attach(agent.id, source.id)
+    assert [one.id for one in client.agents.sources.list(agent.id)] == [source.id]
+    client.agents.sources.detach(agent.id, source.id)
+    client.sources.delete(source.id)
+
+
+def test_folders_are_the_same_by_their_newer_name(agent: Any) -> None:
+    folder = client.folders.create(name=word("folder"), embedding="kelpie/words")
+    client.agents.folders.attach(agent.id, folder.id)
+    assert [one.id for one in client.agents.folders.list(agent.id)] == [folder.id]
+    assert client.folders.retrieve_by_name(folder.name) == folder.id
+    client.agents.folders.detach(agent.id, folder.id)
+    client.folders.delete(folder.id)
+
+
+def test_identities_are_upserted_with_their_properties(agent: Any) -> None:
+    key = word("key")
+    made = client.identities.create(identifier_key=key, name="Ada", identity_type="user", agent_ids=[agent.id])
+    again = client.identities.upsert(identifier_key=key, name="Ada L.", identity_type="user")
+    assert (again.id, again.name) == (made.id, "Ada L.")
+    assert [one.id for one in client.identities.agents.list(made.id)] == [agent.id]
+    client.identities.properties.upsert(made.id, request=[{"key": "k", "value": "v", "type": "string"}])
+    assert [one.key for one in client.identities.retrieve(made.id).properties] == ["k"]
+    client.identities.delete(made.id)
+
+
+def test_an_agent_goes_out_as_a_file_and_comes_in_again(agent: Any) -> None:
+    file = client.agents.export_file(agent.id)
+    made = client.agents.import_file(file=("agent.af", json.dumps(file).encode()))
+    (copy,) = made.agent_ids
+    assert client.agents.blocks.retrieve(copy, "human").value == "H"
+    client.agents.delete(copy)
+
+
+def test_tool_servers_are_added_by_name() -> None:
+    name = word("mcp").replace("-", "_")
+    command, *args = json.loads(os.environ["MCP_COMMAND"])
+    config = StdioServerConfig(server_name=name, command=command, args=args)
+    client.tools.add_mcp_server(request=config)
+    assert name in client.tools.list_mcp_servers()
+    assert "repeat" in [one.name for one in client.tools.list_mcp_tools_by_server(name)]
+    assert client.tools.add_mcp_tool(name, "repeat").name == "repeat"
+    client.tools.delete_mcp_server(name)

@@ -108,9 +108,10 @@ class ApprovalQuery(Struct, frozen=True, kw_only=True):
 
 
 class ApprovalIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whether a person must allow the tool's calls."""
+    """Whether a person must allow the tool's calls; the second name is what the TypeScript client 1.12.1 sends."""
 
-    requires_approval: bool
+    requires_approval: bool | None = None
+    body_requires_approval: bool | None = None
 
 
 class DeletedOut(Struct, frozen=True, kw_only=True):
@@ -237,7 +238,9 @@ async def detach_tool(house: House, ask: Ask[None, None]) -> AgentOut:
 
 async def require_approval(house: House, ask: Ask[ApprovalQuery, ApprovalIn | None]) -> AgentOut:
     """Have a person allow each call of a tool, or no longer; the body says it, or the query in the older form."""
-    required = ask.query.requires_approval if ask.body is None else ask.body.requires_approval
+    body = ask.body or ApprovalIn()
+    given = (body.requires_approval, body.body_requires_approval, ask.query.requires_approval)
+    required = next((one for one in given if one is not None), None)
     if required is None:
         raise InvalidInput("requires_approval must be given in the body or the query", field="requires_approval")
     agent_id = AgentId(ask.path["agent_id"])
