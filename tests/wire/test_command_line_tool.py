@@ -4,7 +4,10 @@ It is a coding agent: its tools run in its own process, so the server asks it by
 came of the call. Each run is a process of its own with a home that nothing else uses.
 """
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -39,18 +42,26 @@ def letta(server: KelpieServer, tmp_path_factory: pytest.TempPathFactory) -> Too
     )
 
     def run(*arguments: str) -> Any:
-        command = [sys.executable, "-c", START, *arguments]
-        done = subprocess.run(
-            command,
-            cwd=work,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=RUN_SECONDS_MAX,
-        )
-        assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}\n{server.log()[-2000:]}"
-        return json.loads(done.stdout)
+        """What one run prints. Into files: programs that it leaves behind would hold a pipe open."""
+        printed, complained = work.with_suffix(".out"), work.with_suffix(".err")
+        with printed.open("w") as output, complained.open("w") as errors:
+            process = subprocess.Popen(
+                [sys.executable, "-c", START, *arguments],
+                cwd=work,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,
+            )
+            try:
+                status = process.wait(RUN_SECONDS_MAX)
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+        told = f"{printed.read_text()[-4000:]}\n{complained.read_text()[-4000:]}\n{server.log()[-2000:]}"
+        assert status == 0, told
+        return json.loads(printed.read_text())
 
     return run
 
