@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from kelpie.api.letta.left_out import ABSENCES
+from kelpie.api.letta.table import route_table
+from tests.wire.parameters import bare
 from tests.wire.seen import HTTP, Seen, table
 from tests.wire.surface import ENDPOINTS, SURFACE, operation_of, operations
 
@@ -106,6 +109,36 @@ def functions(path: str) -> list[str]:
     file = ROOT / path
     tree: Any = ast.parse(file.read_text()) if file.exists() else ast.Module([], [])
     return [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+# Only gets shorter: what somebody is about to add. Empty, every operation is served, or left out with its reason.
+NOT_YET = {
+    *("GET /v1/agents/{agent_id}/schedule", "POST /v1/agents/{agent_id}/schedule"),
+    *(f"{method} /v1/agents/{{agent_id}}/schedule/{{scheduled_message_id}}" for method in ("GET", "DELETE")),
+    *("POST /v1/templates", "DELETE /v1/templates/{template_name}", "PATCH /v1/templates/{template_name}"),
+    *(f"POST /v1/templates/{{template_name}}/{word}" for word in ("rollback", "save")),
+    "POST /v1/templates/{template_version}/agents",
+    *(f"POST /v1/_internal_templates/{word}" for word in ("agents", "blocks", "blocks/batch", "groups")),
+    *(f"{method} /v1/_internal_templates/deployment/{{deployment_id}}" for method in ("GET", "DELETE")),
+    *("GET /v1/agents/{agent_id}/context", "POST /v1/agents/{agent_id}/messages/preview-raw-payload"),
+    *("POST /v1/agents/{agent_id}/summarize", "POST /v1/conversations/{conversation_id}/compact"),
+    "POST /v1/conversations/{conversation_id}/messages/preview-raw-payload",
+    *("GET /v1/messages/", "GET /v1/messages/{message_id}"),
+}
+
+
+def test_every_operation_is_served_or_left_out() -> None:
+    """What the retired server, its SDK or its command line tool knows is there, or says in its page why not."""
+    served = {bare(f"{route.method} {route.path}") for route in route_table().routes}
+    asked = {f"{one['method']} {one['path']}" for one in ENDPOINTS if one["method"] != "ANY"}
+    assert sorted(name for name in asked - NOT_YET if bare(name) not in served) == []
+
+
+def test_every_operation_is_proved() -> None:
+    """Each operation but those left out has a test that calls it: else write one, and `python -m tests.wire.tested`."""
+    absent = {bare(f"{one.method} {one.path}") for one in ABSENCES}
+    asked = {f"{one['method']} {one['path']}" for one in ENDPOINTS if one["method"] != "ANY"}
+    assert sorted(name for name in asked - NOT_YET - table().keys() if bare(name) not in absent) == []
 
 
 def test_the_facts_are_json_of_one_line() -> None:

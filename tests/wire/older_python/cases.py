@@ -204,3 +204,23 @@ def test_tool_servers_are_added_by_name() -> None:
     assert "repeat" in [one.name for one in client.tools.list_mcp_tools_by_server(name)]
     assert client.tools.add_mcp_tool(name, "repeat").name == "repeat"
     client.tools.delete_mcp_server(name)
+
+
+def test_groups_of_agents_are_kept(agent: Any) -> None:
+    group = client.groups.create(agent_ids=[agent.id], description="d")
+    assert client.groups.retrieve(group.id).agent_ids == [agent.id]
+    assert client.groups.modify(group.id, description="e").description == "e"
+    assert group.id in [one.id for one in client.groups.list()]
+    assert client.groups.messages.list(group.id) == []
+    client.groups.delete(group.id)
+
+
+def test_batches_are_answered(agent: Any) -> None:
+    said = word()
+    messages = [{"role": "user", "content": f"Reply with the message '{said}'"}]
+    batch = client.batches.create(requests=[{"agent_id": agent.id, "messages": messages}])
+    for _ in range(200):
+        if client.batches.retrieve(batch.id).status in ("completed", "failed"):
+            break
+        time.sleep(0.05)
+    assert said in str(client.batches.messages.list(batch.id).messages)
