@@ -272,6 +272,7 @@ TRANSCRIPT_CHARS_MAX = 60_000
 WAITS_FOLLOWED_MAX = 64  # agents that wait for each other, looked at before one more waits
 IDENTITIES_PER_AGENT_MAX = 64
 IDENTITY_PROPERTIES_MAX = 256
+TEMPLATE_VERSIONS_MAX = 500  # of one template
 LINEAGE_CHARS_MAX = 256  # of the id of a project, a template, a deployment or an entity
 
 # -- runs, steps, providers --------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from kelpie.agent.past import Past
 from kelpie.agent.performer import Performer
 from kelpie.agent.roster import Roster
 from kelpie.agent.sleeptime import Sleeptime
+from kelpie.agent.templates import Templates
 from kelpie.api.letta.modelmemo import ModelMemo
 from kelpie.api.letta.values import ORGANIZATION_ID, USER_ID
 from kelpie.llm.embedding import BUILT_IN, Embeddings
@@ -79,6 +80,7 @@ class House(Struct, frozen=True, kw_only=True):
     door: AgentDoor
     performer: Performer
     conversations: Conversations
+    templates: Templates
 
 
 def furnish(
@@ -145,6 +147,7 @@ def furnish(
         door=door,
         performer=performer,
         conversations=Conversations(records, world),
+        templates=Templates(records, world),
     )
 
 

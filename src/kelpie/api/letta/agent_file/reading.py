@@ -29,10 +29,11 @@ from kelpie.api.letta.block_shapes import BlockIn, read_block_fields
 from kelpie.api.letta.house import House
 from kelpie.api.letta.tools import TYPES, KeptFields
 from kelpie.errors import InvalidInput
-from kelpie.ids import AgentId, ToolId, new_agent_id, new_id, new_message_id
+from kelpie.ids import AgentId, IdentityId, ToolId, new_agent_id, new_id, new_message_id
 from kelpie.limits import COMMIT_BYTES_MAX, COMMIT_OPERATIONS_MAX, RECORD_BYTES_MAX, TOOL_RETURN_CHARS_DEFAULT
 from kelpie.memory.blocks import Block
 from kelpie.memory.history import StoredMessage, append
+from kelpie.memory.lineage import Lineage, merge_lineage
 from kelpie.memory.render import compile_system
 from kelpie.storage.records import Batch, Records
 from kelpie.tools.tool import Requirement, Source, StoredKind, Tool
@@ -55,6 +56,9 @@ class ImportOptions(Struct, frozen=True, kw_only=True):
     model: str | None = None
     embedding: str | None = None
     project_id: str | None = None
+    identity_ids: tuple[IdentityId, ...] = ()
+    lineage: Lineage | None = None  # of the agents and blocks that are made
+    opening: tuple[Entity, ...] | None = None  # messages without ids, in place of those of the file
 
 
 class Pen:
@@ -93,28 +97,48 @@ class AgentPlan(Struct, frozen=True, kw_only=True):
     history: tuple[StoredMessage, ...]
 
 
+class FilePlan(Struct, frozen=True, kw_only=True):
+    """A file that is understood: what it is to become. `made` gives the ids of what was short ids in it."""
+
+    tools: Mapping[str, ToolPlan]
+    blocks: Mapping[str, Block]
+    agents: tuple[AgentPlan, ...]
+    made: dict[str, str]
+
+
+async def understand(house: House, file: AgentFile, options: ImportOptions) -> FilePlan:
+    """The plan; nothing is written. Raises InvalidInput, NotFound, LimitExceeded."""
+    if options.model is not None:
+        await house.roster.find_model(options.model)
+    _refuse_missing_rooms(file)
+    tools = {entity["id"]: await _plan_tool(house, entity, options.override_existing_tools) for entity in file.tools}
+    blocks = {entity["id"]: _plan_block(house, entity, options) for entity in file.blocks}
+    made: dict[str, str] = {short: each.id for short, each in (*tools.items(), *blocks.items())}
+    made.update({entity["id"]: new_agent_id(house.world.entropy) for entity in file.agents})
+    agents = [_plan_agent(house, entity, made, blocks, options) for entity in file.agents]
+    return FilePlan(tools=tools, blocks=blocks, agents=tuple(agents), made=made)
+
+
 async def take_in(house: House, file: AgentFile, options: ImportOptions) -> list[AgentId]:
     """Everything in the file; the ids of its agents. What is wrong with it is found before anything is written.
 
     Raises InvalidInput, NotFound, LimitExceeded.
     """
-    if options.model is not None:
-        await house.roster.find_model(options.model)
-    _refuse_missing_rooms(file)
-    tools = {entity["id"]: await _plan_tool(house, entity, options.override_existing_tools) for entity in file.tools}
-    blocks = {entity["id"]: _plan_block(house, entity) for entity in file.blocks}
-    made: dict[str, str] = {short: each.id for short, each in (*tools.items(), *blocks.items())}
-    made.update({entity["id"]: new_agent_id(house.world.entropy) for entity in file.agents})
-    agents = [_plan_agent(house, entity, made, blocks, options) for entity in file.agents]
-    for plan in tools.values():
-        await _make_tool(house, plan)
-    for block in blocks.values():
+    plan = await understand(house, file, options)
+    await make_tools(house, plan)
+    for block in plan.blocks.values():
         await house.blocks.store(block)
-    for plan in agents:
-        await store_history(house.records, plan.history)
-        await house.roster.create(plan.new, plan.past)
-    await _keep_likeness(house, file, made)
-    return [plan.past.id for plan in agents]
+    for each in plan.agents:
+        await store_history(house.records, each.history)
+        await house.roster.create(each.new, each.past)
+    await _keep_likeness(house, file, plan.made)
+    return [each.past.id for each in plan.agents]
+
+
+async def make_tools(house: House, plan: FilePlan) -> None:
+    """The tools of the file, and nothing else of it."""
+    for tool in plan.tools.values():
+        await _make_tool(house, tool)
 
 
 def read_tool(entity: Entity, id: ToolId, at_us: int) -> Tool:
@@ -222,12 +246,12 @@ async def _make_tool(house: House, plan: ToolPlan) -> None:
         await house.tools.edit(plan.id, lambda now: tool)
 
 
-def _plan_block(house: House, entity: Entity) -> Block:
+def _plan_block(house: House, entity: Entity, options: ImportOptions) -> Block:
     """A new block. A person may have let its value outgrow its limit, so that a file may as well."""
     given = {name: value for name, value in entity.items() if value is not None}
     fields = read_block_fields(convert(given, BlockIn, str(entity.get("id"))))
     limit = fields.pop("limit_chars")
-    block = house.blocks.build(**fields)
+    block = house.blocks.build(**{**fields, "lineage": _lineage(fields["lineage"], entity, options)})
     return block if limit is None else msgspec.structs.replace(block, limit_chars=limit)
 
 
@@ -238,13 +262,21 @@ def _plan_agent(
     agent_id, now_us = AgentId(made[entity["id"]]), house.world.wall.now_us()
     wire = read_agent(entity, made, options)
     new = read_new_agent(wire, str(entity.get("name")))
-    new = msgspec.structs.replace(new, secrets=read_secrets(house, wire) or ())
-    rows = [] if options.strip_messages else entity.get("messages") or []
-    shown = [] if options.strip_messages else entity.get("in_context_message_ids") or []
+    new = msgspec.structs.replace(
+        new,
+        secrets=read_secrets(house, wire) or (),
+        identity_ids=options.identity_ids,
+        lineage=_lineage(new.lineage, entity, options),
+    )
+    rows, shown = _messages(entity, options, now_us)
     ids = {row["id"]: new_message_id(house.world.entropy) for row in rows}
     made.update(ids)
     history: list[StoredMessage] = []
-    begins_right = bool(shown) and next(row for row in rows if row["id"] == shown[0]).get("role") == "system"
+    begins_right = (
+        options.opening is None
+        and bool(shown)
+        and next(row for row in rows if row["id"] == shown[0]).get("role") == "system"
+    )
     if not begins_right:
         text = compile_system(new.system, [blocks[id] for id in entity.get("block_ids") or ()])
         place = Place(id=new_message_id(house.world.entropy), agent_id=agent_id, seq=0)
@@ -257,6 +289,27 @@ def _plan_agent(
         window.insert(0, WindowEntry(id=history[0].id, seq=0))
     past = Past(id=agent_id, created_at_us=now_us, updated_at_us=now_us, window=tuple(window), next_seq=len(history))
     return AgentPlan(new=new, past=past, history=tuple(history))
+
+
+def _messages(entity: Entity, options: ImportOptions, now_us: int) -> tuple[Sequence[Entity], Sequence[str]]:
+    """The messages that the agent begins with, and the ids of those that the model sees."""
+    if options.opening is not None:
+        rows = [
+            {**row, "id": f"message-{at}", "created_at": show_time(now_us + 1 + at)}  # after the system message
+            for at, row in enumerate(options.opening)
+        ]
+        return rows, [row["id"] for row in rows]
+    if options.strip_messages:
+        return [], []
+    return entity.get("messages") or [], entity.get("in_context_message_ids") or []
+
+
+def _lineage(said: Lineage, entity: Entity, options: ImportOptions) -> Lineage:
+    """Of what it is made: what the file says, and over it what the import does."""
+    if options.lineage is None:
+        return said
+    named = msgspec.structs.replace(options.lineage, entity_id=str(entity["id"]), preserved=said.preserved)
+    return merge_lineage(said, named)
 
 
 async def store_history(records: Records, history: Sequence[StoredMessage]) -> None:
