@@ -367,14 +367,14 @@ class Conversations:
         assert thread.conversation_id is not None
         window: list[WindowEntry] = []
         for seq, message in enumerate(messages):
-            append(batch, msgspec.structs.replace(message, conversation_id=thread.conversation_id, seq=seq))
+            moved = msgspec.structs.replace(message, conversation_id=thread.conversation_id, seq=seq)
+            append(batch, moved, copied=seq > 0)
             window.append(WindowEntry(id=message.id, seq=seq))
         state = AgentState(
             id=thread.id,
             agent_id=thread.agent_id,
             version=1,
             next_seq=len(messages),
-            clock_us=own.created_at_us,
             window=tuple(window),
         )
         self._collection.put_new(batch, own)

@@ -319,7 +319,7 @@ class Draft:
             seq=self.state.next_seq,
             kind=kind,
             parts=parts,
-            created_at_us=max(self._world.wall.now_us(), self.state.clock_us + 1),
+            created_at_us=self._world.wall.now_us(),
             run_id=run_id,
             step_id=step_id,
             otid=otid,
@@ -330,7 +330,7 @@ class Draft:
         assert message.parts, "a message says something"
         append(self.batch, message)
         self.messages.append(message)
-        self.change(next_seq=message.seq + 1, clock_us=message.created_at_us)
+        self.change(next_seq=message.seq + 1)
         return message
 
     def _tell(self, message: StoredMessage) -> None:

@@ -39,6 +39,7 @@ from kelpie.limits import (
     CONTEXT_WINDOW_TOKENS_DEFAULT,
     CONTEXT_WINDOW_TOKENS_MAX,
     EDIT_ATTEMPTS_MAX,
+    GET_KEYS_MAX,
 )
 from kelpie.llm.messages import TextPart
 from kelpie.llm.model import ModelInfo, Models
@@ -124,6 +125,15 @@ class Roster:
     async def get_settings(self, agent_id: AgentId) -> AgentSettings:
         """The agent's settings. Raises NotFound."""
         return (await self._found(agent_id)).value
+
+    async def present(self, agent_ids: Sequence[AgentId]) -> frozenset[AgentId]:
+        """Those of the agents that are there; only asked whether it holds one."""
+        wanted = list(dict.fromkeys(agent_ids))
+        there: list[AgentId] = []
+        for start in range(0, len(wanted), GET_KEYS_MAX):
+            founds = await self._records.get_all([AGENTS.at(each) for each in wanted[start : start + GET_KEYS_MAX]])
+            there += [found.value.id for found in founds if found is not None]
+        return frozenset(there)
 
     async def blocks_of(self, settings: AgentSettings) -> tuple[Block, ...]:
         """The blocks that the settings name, in their order; one that was removed meanwhile is left out."""
@@ -337,13 +347,11 @@ class Roster:
         for seq, message in enumerate(new.messages, start=1):
             given = {name: getattr(message, name) for name in ("kind", "parts", "otid", "sender_id", "name")}
             message_id = new_message_id(self._world.entropy)
-            at_us = now_us + seq
-            messages.append(StoredMessage(id=message_id, agent_id=agent_id, seq=seq, created_at_us=at_us, **given))
+            messages.append(StoredMessage(id=message_id, agent_id=agent_id, seq=seq, created_at_us=now_us, **given))
         for message in messages:
             append(batch, message)
         window = tuple(WindowEntry(id=message.id, seq=message.seq) for message in messages)
-        clock_us = messages[-1].created_at_us
-        state = AgentState(id=ThreadId(agent_id), version=1, next_seq=len(messages), clock_us=clock_us, window=window)
+        state = AgentState(id=ThreadId(agent_id), version=1, next_seq=len(messages), window=window)
         assert [entry.seq for entry in window] == list(range(state.next_seq))
         assert messages[0].kind == "system", "a window begins with the system message"
         _put_agent(batch, settings, state)

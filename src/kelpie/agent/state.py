@@ -237,7 +237,6 @@ class AgentState(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fiel
     agent_id: AgentId | None = None  # of a conversation; None: this is the agent's default thread
     version: int
     next_seq: int
-    clock_us: int = 0  # when the newest message was made; the next one is made later, so that lists by time keep order
     window: tuple[WindowEntry, ...]  # the first is the system message
     turn: Turn | None = None
     awaiting: Awaiting | None = None

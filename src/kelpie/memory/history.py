@@ -3,7 +3,7 @@
 The window and the model's search read from it; compaction takes messages out of the window, never out of here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -24,7 +24,8 @@ from kelpie.storage import keys
 from kelpie.storage.records import Batch, Records, Space
 
 MESSAGES_READ_AT_ONCE = 200  # of possibly MESSAGE_BYTES_MAX each, though hardly any is
-PLACES_LOOKED_AT_MAX = 100  # threads that share a message, of which one is looked for
+PLACES_LOOKED_AT_MAX = 1_000  # threads that share a message, of which one lists it
+Present = Callable[[Sequence[AgentId]], Awaitable[frozenset[AgentId]]]
 MessageKind = Literal["system", "user", "assistant", "tool", "summary", "approval"]
 
 
@@ -53,12 +54,13 @@ class StoredMessage(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
         return ThreadId(self.conversation_id or self.agent_id)
 
 
-class MessagePlace(Struct, frozen=True, kw_only=True, tag_field="form", tag=1):
-    """Where a message id stands in the history of a thread."""
+class MessagePlace(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="form", tag=1):
+    """Where a message stands in the history of a thread, and whether it stood in another one's before."""
 
     thread_id: ThreadId
     seq: int
     created_at_us: int
+    copied: bool = False
 
 
 class HistoryQuery(Struct, frozen=True, kw_only=True):
@@ -86,8 +88,8 @@ class HistoryHits(Struct, frozen=True, kw_only=True):
 
 MESSAGES = Space("message", StoredMessage, large=True)  # at(thread_id, seq)
 MESSAGE_PLACES = Space("message_place", MessagePlace)  # at(message_id, thread_id)
-MESSAGES_BY_TIME = Space("message_by_time", MessagePlace)  # at(created_at_us, message_id, thread_id)
-AGENT_MESSAGES = Space("agent_message", MessagePlace)  # at(agent_id, created_at_us, message_id, thread_id)
+MESSAGES_BY_TIME = Space("message_by_time", MessagePlace)  # at(created_at_us, seq, thread_id)
+AGENT_MESSAGES = Space("agent_message", MessagePlace)  # at(agent_id, created_at_us, seq, thread_id)
 
 
 class History:
@@ -165,10 +167,14 @@ class History:
 
 
 class MessageIndex:
-    """Messages of several threads in the order of time: of one agent, or of all. A message that forks share is one."""
+    """Messages of several threads in the order of time: of one agent, or of all. A message that forks share is one.
 
-    def __init__(self, records: Records, agent_id: AgentId | None) -> None:
+    `present` says which of some agents are there: rows of one that was removed may be there for a while.
+    """
+
+    def __init__(self, records: Records, agent_id: AgentId | None, present: Present) -> None:
         self._records = records
+        self._present = present
         self._space = MESSAGES_BY_TIME if agent_id is None else AGENT_MESSAGES
         self._prefix = () if agent_id is None else (agent_id,)
 
@@ -186,10 +192,7 @@ class MessageIndex:
         found: list[StoredMessage] = []
         while len(found) < limit and start < end:
             rows = await self._records.store.scan(start, end, limit=MESSAGES_READ_AT_ONCE, reverse=newest_first)
-            places = [self._space.decode(row.key, row.value) for row in rows]
-            for message in await self._read(places):
-                if not found or found[-1].id != message.id:
-                    found.append(message)
+            found += await self._read([self._space.decode(row.key, row.value) for row in rows])
             if len(rows) < MESSAGES_READ_AT_ONCE:
                 break
             assert start <= rows[-1].key < end
@@ -197,28 +200,42 @@ class MessageIndex:
         return found[:limit]
 
     async def _parts(self, message_id: MessageId) -> tuple[str | int, ...]:
-        """The key parts under which the message stands in this index, its thread left out."""
-        for place in await self._records.scan(MESSAGE_PLACES, message_id, limit=PLACES_LOOKED_AT_MAX):
-            parts = (*self._prefix, place.value.created_at_us, message_id)
-            if await self._records.get(self._space.at(*parts, place.value.thread_id)) is not None:
+        """The key parts under which the message is listed in this index."""
+        place = await self._listed_place(message_id)
+        if place is not None:
+            parts = (*self._prefix, place.created_at_us, place.seq, place.thread_id)
+            if await self._records.get(self._space.at(*parts)) is not None:
                 return parts
         raise _message_not_found(message_id)
 
     async def _read(self, places: Sequence[MessagePlace]) -> list[StoredMessage]:
-        """The messages at these places, in this order; one that was removed meanwhile is left out."""
+        """The messages that are listed at these places, in this order."""
         founds = await self._records.get_all([MESSAGES.at(place.thread_id, place.seq) for place in places])
-        return [found.value for found in founds if found is not None]
+        there = await self._present([found.value.agent_id for found in founds if found is not None])
+        return [
+            found.value
+            for place, found in zip(places, founds, strict=True)
+            if found is not None
+            and found.value.agent_id in there
+            and (not place.copied or await self._listed_place(found.value.id) == place)
+        ]
+
+    async def _listed_place(self, message_id: MessageId) -> MessagePlace | None:
+        """Of all places of a message the one where it is listed: where it was said, or else its first copy."""
+        rows = await self._records.scan(MESSAGE_PLACES, message_id, limit=PLACES_LOOKED_AT_MAX)
+        places = [row.value for row in rows]
+        return next((place for place in places if not place.copied), places[0] if places else None)
 
 
-def append(batch: Batch, message: StoredMessage) -> None:
+def append(batch: Batch, message: StoredMessage, *, copied: bool = False) -> None:
     """Add a message at its place, which the owner of the thread counts. Raises LimitExceeded when it is too large."""
     assert message.seq >= 0
     thread_id, at_us = message.thread_id, message.created_at_us
-    place = MessagePlace(thread_id=thread_id, seq=message.seq, created_at_us=at_us)
+    place = MessagePlace(thread_id=thread_id, seq=message.seq, created_at_us=at_us, copied=copied)
     batch.put_new(MESSAGES.at(thread_id, message.seq), message)
     batch.put(MESSAGE_PLACES.at(message.id, thread_id), place)
-    batch.put(MESSAGES_BY_TIME.at(at_us, message.id, thread_id), place)
-    batch.put(AGENT_MESSAGES.at(message.agent_id, at_us, message.id, thread_id), place)
+    batch.put(MESSAGES_BY_TIME.at(at_us, message.seq, thread_id), place)
+    batch.put(AGENT_MESSAGES.at(message.agent_id, at_us, message.seq, thread_id), place)
 
 
 def delete(batch: Batch, message: StoredMessage) -> None:
@@ -226,8 +243,8 @@ def delete(batch: Batch, message: StoredMessage) -> None:
     thread_id, at_us = message.thread_id, message.created_at_us
     batch.delete(MESSAGES.at(thread_id, message.seq))
     batch.delete(MESSAGE_PLACES.at(message.id, thread_id))
-    batch.delete(MESSAGES_BY_TIME.at(at_us, message.id, thread_id))
-    batch.delete(AGENT_MESSAGES.at(message.agent_id, at_us, message.id, thread_id))
+    batch.delete(MESSAGES_BY_TIME.at(at_us, message.seq, thread_id))
+    batch.delete(AGENT_MESSAGES.at(message.agent_id, at_us, message.seq, thread_id))
 
 
 def part_text(part: Part) -> str:

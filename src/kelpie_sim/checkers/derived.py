@@ -102,7 +102,7 @@ def _check_histories(rows: Rows, watch: Watch) -> None:
     _same(watch, MESSAGE_PLACES.name, set(places.items()), set(built.items()))
     for space, owner in ((MESSAGES_BY_TIME, False), (AGENT_MESSAGES, True)):
         times = {
-            (*([each.agent_id] if owner else []), _number(each.created_at_us), each.id, each.thread_id)
+            (*([each.agent_id] if owner else []), _number(each.created_at_us), _number(each.seq), each.thread_id)
             for each in messages.values()
         }
         _same(watch, space.name, set(rows.space(space)), times)

@@ -125,7 +125,7 @@ def test_a_fork_shares_the_past_and_not_the_future() -> None:
                 assert ids[0] != past[0].id
             await node.talk(ConversationId(whole.conversation.id), "third")
             assert await history_of(node.outside, ann) == past
-            listed = await MessageIndex(node.outside.records, ann).page(limit=100)
+            listed = await MessageIndex(node.outside.records, ann, node.roster.present).page(limit=100)
             ids = [message.id for message in listed]
             assert len(ids) == len(set(ids)) == 5 + 2 + 3, "what is shared is listed once; three forks, three prompts"
             with pytest.raises(InvalidInput, match="not in the context window"):

@@ -68,10 +68,7 @@ def test_a_run_begins_with_its_input_in_history_and_window_and_is_unfinished_wor
         assert (message.seq, message.kind, message.parts, message.run_id) == (1, "user", (HI,), RUN)
         assert (message.step_id, message.otid, message.sender_id, message.name) == ("s1", "o", "s", "n")
         window = (WindowEntry(id=SYSTEM.id, seq=0), WindowEntry(id=message.id, seq=1))
-        clock_us = message.created_at_us
-        assert await stored_state(records) == a_state(
-            version=5, next_seq=2, clock_us=clock_us, window=window, turn=turn
-        )
+        assert await stored_state(records) == a_state(version=5, next_seq=2, window=window, turn=turn)
         assert await records.get(UNFINISHED.at(ActorAddress(ANN))) is not None
         assert draft.events == [], "what the client sent is not told to it"
         found = await records.get(MESSAGES.at(ANN, 1))

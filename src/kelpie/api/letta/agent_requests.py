@@ -32,6 +32,7 @@ Temperature = Annotated[float, Meta(ge=0, le=2)]
 BlockIdIn = Annotated[str, Meta(pattern=f"^block-{UUID_PATTERN}$")]
 FolderIdIn = Annotated[str, Meta(pattern=f"^source-{UUID_PATTERN}$")]
 IdentityIdIn = Annotated[str, Meta(pattern=f"^identity-{UUID_PATTERN}$")]
+MessageIdIn = Annotated[str, Meta(pattern=f"^message-{UUID_PATTERN}$")]
 ToolIdIn = Annotated[str, Meta(pattern=f"^tool-{UUID_PATTERN}$")]
 
 
@@ -153,7 +154,7 @@ class CreateAgentIn(AgentFieldsIn, frozen=True, kw_only=True):
 class UpdateAgentIn(AgentFieldsIn, frozen=True, kw_only=True):
     """What is to change of an agent."""
 
-    message_ids: list[str] | None = None
+    message_ids: list[MessageIdIn] | None = None
 
 
 def read_new_agent(wire: CreateAgentIn, name: str) -> NewAgent:
@@ -203,7 +204,6 @@ def read_new_agent(wire: CreateAgentIn, name: str) -> NewAgent:
 
 def read_agent_changes(wire: UpdateAgentIn, now: AgentSettings) -> AgentChanges:
     """What is to change; `now` are the settings that partial settings of the model are laid over."""
-    _refuse({"message_ids": wire.message_ids})
     sampling = read_sampling(wire, now.sampling)
     kept = _kept(wire, kept_fields(now))
     compaction = wire.compaction_settings

@@ -26,7 +26,7 @@ from kelpie.api.letta.tools import ToolOut, page_of_tools
 from kelpie.api.letta.values import USER_ID
 from kelpie.api.route import Ask, Route
 from kelpie.errors import InvalidInput
-from kelpie.ids import AgentId, ToolId, new_uuid
+from kelpie.ids import AgentId, MessageId, ToolId, new_uuid
 from kelpie.limits import FILE_CHUNK_TOKENS_DEFAULT
 from kelpie.memory.folders import FolderChanges
 
@@ -114,6 +114,13 @@ class ApprovalIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     body_requires_approval: bool | None = None
 
 
+class Recompile(Struct, frozen=True, kw_only=True):
+    """Whether to keep what is made. The prompt carries no time of its last change that could be updated."""
+
+    update_timestamp: bool = False
+    dry_run: bool = False
+
+
 class DeletedOut(Struct, frozen=True, kw_only=True):
     """That something is gone."""
 
@@ -171,7 +178,7 @@ async def retrieve_agent(house: House, ask: Ask[AgentParts, None]) -> AgentOut:
 
 async def modify_agent(house: House, ask: Ask[None, UpdateAgentIn]) -> AgentOut:
     """Edit an agent."""
-    agent_id = AgentId(ask.path["agent_id"])
+    agent_id, ids = AgentId(ask.path["agent_id"]), ask.body.message_ids
     changes = read_agent_changes(ask.body, await house.roster.get_settings(agent_id))
     folders = read_folders(ask.body)
     if folders is not None:
@@ -181,6 +188,8 @@ async def modify_agent(house: House, ask: Ask[None, UpdateAgentIn]) -> AgentOut:
         changes = msgspec.structs.replace(changes, secrets=secrets)
     if ask.body.identity_ids is not None:
         await house.identities.set_of_agent(agent_id, tuple(dict.fromkeys(ask.body.identity_ids)))
+    if ids:
+        await house.door.set_window(agent_id, [MessageId(message_id) for message_id in ids])
     view = await house.roster.update(agent_id, changes)
     if ask.body.enable_sleeptime:
         await house.sleeptime.enable(view)
@@ -210,9 +219,13 @@ async def reset_messages(house: House, ask: Ask[None, ResetIn | None]) -> AgentO
     return await show_agent(house, await house.roster.get(agent_id))
 
 
-async def recompile_agent(house: House, ask: Ask[None, None]) -> str:
-    """The system prompt as the model is given it now; it is made anew at every step, so nothing has to be stored."""
-    return await house.performer.compile(Thread(agent_id=AgentId(ask.path["agent_id"])))
+async def recompile_agent(house: House, ask: Ask[Recompile, None]) -> str:
+    """The system prompt made anew; it is kept as the agent's first message unless that is not wanted."""
+    agent_id = AgentId(ask.path["agent_id"])
+    if ask.query.dry_run:
+        return await house.performer.compile(Thread(agent_id=agent_id))
+    await house.roster.get_settings(agent_id)
+    return await house.door.recompile(agent_id)
 
 
 async def list_tools_for_agent(house: House, ask: Ask[PageOfTools, None]) -> list[ToolOut]:
@@ -357,6 +370,7 @@ ROUTES = (
         summary="The system prompt as the model is given it",
         tag="agents",
         handler=recompile_agent,
+        query=Recompile,
         answer=str,
         refusals=(404,),
     ),
@@ -367,6 +381,7 @@ ROUTES = (
         summary="The system prompt as the model is given it",
         tag="agents",
         handler=recompile_agent,
+        query=Recompile,
         answer=str,
         refusals=(404,),
         deprecated=True,

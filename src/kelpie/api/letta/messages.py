@@ -89,7 +89,7 @@ async def list_messages(house: House, ask: Ask[ListOfAgent, None]) -> list[WireM
     agent_id, query = AgentId(ask.path["agent_id"]), ask.query
     await house.roster.get_settings(agent_id)  # rows of an agent that was deleted may be there for a while
     if query.conversation_id is None:
-        return await list_indexed(MessageIndex(house.records, agent_id), query)
+        return await list_indexed(house, agent_id, query)
     thread = await read_thread(house, query.conversation_id, agent_id)
     if thread.agent_id != agent_id:
         raise thread_not_found(thread.id)
@@ -114,12 +114,12 @@ async def list_of_thread(house: House, thread: Thread, query: ListMessages) -> l
     return show_page(stored, query)
 
 
-async def list_indexed(index: MessageIndex, query: ListMessages) -> list[WireMessage]:
-    """A page of the messages of several threads."""
+async def list_indexed(house: House, agent_id: AgentId | None, query: ListMessages) -> list[WireMessage]:
+    """A page of the messages of an agent, whatever their thread, or of all agents."""
     if query.group_id is not None:
         return []
     after, before = read_cursor("message", query.after, "after"), read_cursor("message", query.before, "before")
-    stored = await index.page(
+    stored = await MessageIndex(house.records, agent_id, house.roster.present).page(
         after=None if after is None else MessageId(after),
         before=None if before is None else MessageId(before),
         limit=query.limit or LIMIT_DEFAULT,

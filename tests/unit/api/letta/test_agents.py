@@ -195,7 +195,7 @@ def test_an_edit_changes_what_it_names(run: Run) -> None:
             refused = await visitor.call("PATCH", path, {"message_ids": []})
             assert refused.status == 200, "an empty list asks for nothing"
             refused = await visitor.call("PATCH", path, {"message_ids": ["message-1"]})
-            assert (refused.status, "message_ids" in refused.json["detail"]) == (400, True)
+            assert (refused.status, "message_ids" in refused.json["detail"]) == (422, True)
 
     run(scenario())
 
