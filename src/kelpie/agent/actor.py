@@ -23,7 +23,7 @@ from kelpie.actor.recovery import Done, Remind, Resume, disarm
 from kelpie.actor.tenure import Tenure
 from kelpie.agent import approvals, inbox, removal
 from kelpie.agent.admission import NO_ROOM, has_room
-from kelpie.agent.calls import Accepted, Cancel, CancelledRuns, Delete, Recompile, Reset, Send, SetWindow
+from kelpie.agent.calls import Accepted, Cancel, CancelledRuns, Delete, PutSummary, Recompile, Reset, Send, SetWindow
 from kelpie.agent.effects import (
     AskModel,
     Cancelled,
@@ -38,10 +38,11 @@ from kelpie.agent.effects import (
 )
 from kelpie.agent.journal import Draft
 from kelpie.agent.owner import COMMIT_RETRY_FIRST_MS, ThreadOwner
-from kelpie.agent.performer import Asked, MemoryWork, Performer, Summary
+from kelpie.agent.performer import Asked, MemoryWork, Performer
 from kelpie.agent.pieces import PieceBuffer
 from kelpie.agent.state import RUNS, InputMessage
 from kelpie.agent.steps import ns_since
+from kelpie.agent.summaries import Summary
 from kelpie.agent.thread import thread_not_found
 from kelpie.agent.turn import answer as answer_calls
 from kelpie.agent.turn import begin, step
@@ -165,7 +166,7 @@ class AgentActor(ThreadOwner):
                 return await self._accept(body)
             case Cancel():
                 return await self._cancel(body)
-            case Reset() | SetWindow() | Recompile():
+            case Reset() | SetWindow() | PutSummary() | Recompile():
                 return await self._edit_window(body)
             case Remind():
                 return await self._remind(body)
@@ -263,7 +264,7 @@ class AgentActor(ThreadOwner):
                 await self._hear(report, draft)
             case Summary():
                 if report.step_id == turn.step_id and turn.phase == "compact":
-                    draft.summarise(turn, report.part, report.plan)
+                    draft.summarise(turn, report.part, report.plan, report.stats)
                     await self._hear(Compacted(step_id=report.step_id, usage=report.usage), draft)
             case Asked():
                 self._pieces = None
@@ -452,7 +453,7 @@ class AgentActor(ThreadOwner):
         elif self._has_work:
             raise Busy(f"'{self._id}' is busy with another active run", retry_after_ms=RETRY_AFTER_MS)
         else:
-            if self._state.awaiting is not None:
+            if self._state.awaiting is not None and not isinstance(edit, PutSummary):
                 draft.withdraw(self._state.awaiting)
                 draft.messages = []  # in the history, not in the window
             reply = await edit_window(edit, draft, self._window, self._history)

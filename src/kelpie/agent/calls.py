@@ -4,6 +4,9 @@ from msgspec import Struct
 
 from kelpie.agent.state import InputMessage, RunOptions
 from kelpie.ids import MessageId, RunId
+from kelpie.llm.messages import TextPart
+from kelpie.memory.compaction import CompactionPlan
+from kelpie.memory.history import CompactionStats
 
 
 class Send(Struct, frozen=True, kw_only=True):
@@ -47,6 +50,15 @@ class SetWindow(Struct, frozen=True, kw_only=True):
     """Let the model see these messages of the history, in this order, from now on. Refused while a turn runs."""
 
     message_ids: tuple[MessageId, ...]
+
+
+class PutSummary(Struct, frozen=True, kw_only=True):
+    """Put a summary in the place of what it summarises, if the window is still that of `seen`. Not under a turn."""
+
+    part: TextPart
+    plan: CompactionPlan
+    stats: CompactionStats
+    seen: tuple[MessageId, ...]
 
 
 class Recompile(Struct, frozen=True, kw_only=True):

@@ -17,7 +17,18 @@ from kelpie.actor.outbox import Numbered, Outbox, Stalled, StoredEvent, Subscrip
 from kelpie.actor.recovery import Resume
 from kelpie.actor.router import Router
 from kelpie.agent import inbox
-from kelpie.agent.calls import Accepted, Cancel, CancelledRuns, Delete, Recompile, Recompiled, Reset, Send, SetWindow
+from kelpie.agent.calls import (
+    Accepted,
+    Cancel,
+    CancelledRuns,
+    Delete,
+    PutSummary,
+    Recompile,
+    Recompiled,
+    Reset,
+    Send,
+    SetWindow,
+)
 from kelpie.agent.events import DeltaEvent, FinishedEvent, MessageEvent, NumberedEvent, PiecesEvent, RunEvent
 from kelpie.agent.journal import EventBody, Finished, MessageRef, Pieces, finished_event
 from kelpie.agent.state import AGENT_RUNS, CONVERSATION_RUNS, RUN_LOGPROBS, RUNS, STATES, InputMessage, Run, RunOptions
@@ -171,6 +182,13 @@ class AgentDoor:
         Raises NotFound, InvalidInput (the first is not the system message), LimitExceeded.
         """
         await self._call(thread_id, "control", SetWindow(message_ids=tuple(message_ids)))
+
+    async def put_summary(self, thread_id: AnyThreadId, summary: PutSummary) -> None:
+        """Put a summary into the window in the place of what it summarises; refused with Busy while a turn runs.
+
+        Raises NotFound, Conflict (the window is no longer the one that was summarised).
+        """
+        await self._call(thread_id, "control", summary)
 
     async def recompile(self, thread_id: AnyThreadId) -> str:
         """Make the thread's system message anew and keep it; its text. Raises NotFound, LimitExceeded."""

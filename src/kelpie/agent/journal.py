@@ -38,7 +38,7 @@ from kelpie.ids import MessageId, RunId, StepId, new_message_id
 from kelpie.limits import EVENTS_PER_RUN_MAX, PIECES_PER_RUN_MAX, TURN_STEPS_MAX, WINDOW_ENTRIES_MAX
 from kelpie.llm.messages import NO_JSON, Delta, Part, TextPart
 from kelpie.memory.compaction import CompactionPlan
-from kelpie.memory.history import MESSAGES, MessageKind, StoredMessage, append
+from kelpie.memory.history import MESSAGES, CompactionStats, MessageKind, StoredMessage, append
 from kelpie.storage.records import Batch, Found
 from kelpie.world import World
 
@@ -169,12 +169,19 @@ class Draft:
             if self.forget and decision.awaiting is None:
                 self.window, self.messages = (self.window or window)[:1], []
 
-    def summarise(self, turn: Turn, part: TextPart, plan: CompactionPlan) -> None:
+    def summarise(self, turn: Turn | None, part: TextPart, plan: CompactionPlan, stats: CompactionStats) -> None:
         """The summary joins the history, and in the window it takes the place of what it summarises."""
-        summary = self._append("summary", (part,), run_id=turn.run_id, step_id=turn.step_id)
+        summary = self._append(
+            "summary",
+            (part,),
+            run_id=None if turn is None else turn.run_id,
+            step_id=None if turn is None else turn.step_id,
+            compaction=stats,
+        )
         self.messages.remove(summary)
         self.window = list(plan.window_after(summary))
-        self._tell(summary)
+        if turn is not None:
+            self._tell(summary)
 
     def tell_pieces(self, buffer: PieceBuffer) -> None:
         """What has come of a reply is told."""
@@ -310,6 +317,7 @@ class Draft:
         otid: str | None = None,
         sender_id: str | None = None,
         name: str | None = None,
+        compaction: CompactionStats | None = None,
     ) -> StoredMessage:
         thread = self.state.thread
         message = StoredMessage(
@@ -325,6 +333,7 @@ class Draft:
             otid=otid,
             sender_id=sender_id,
             name=name,
+            compaction=compaction,
         )
         assert message.seq > 0, "the system message was the first"
         assert message.parts, "a message says something"

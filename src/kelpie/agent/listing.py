@@ -108,6 +108,15 @@ class Listing:
             views += await self._pairs(agent_ids[start : start + READ_AT_ONCE])
         return await self._with_blocks(views, with_blocks)
 
+    async def present(self, agent_ids: Sequence[AgentId]) -> frozenset[AgentId]:
+        """Those of the agents that are there; only asked whether it holds one."""
+        wanted = list(dict.fromkeys(agent_ids))
+        there: list[AgentId] = []
+        for start in range(0, len(wanted), GET_KEYS_MAX):
+            founds = await self._records.get_all([AGENTS.at(each) for each in wanted[start : start + GET_KEYS_MAX]])
+            there += [found.value.id for found in founds if found is not None]
+        return frozenset(there)
+
     async def tags(self) -> list[str]:
         """The tags of all agents, sorted. LimitExceeded when there are more than TAGS_AGENTS_MAX agents."""
         start, end = keys.below(AGENTS_BY_TIME.name)

@@ -18,41 +18,36 @@ from kelpie.agent.events import DeltaEvent
 from kelpie.agent.file_desk import FileDesk
 from kelpie.agent.journal import error_of
 from kelpie.agent.memory_tools import MemoryDesk, MemoryEdit, MemorySession, put_edits, use_memory_tool
-from kelpie.agent.offers import StepTools, step_tools, with_skills
+from kelpie.agent.offers import step_tools, with_skills
 from kelpie.agent.pieces import PieceBuffer
+from kelpie.agent.prompt import Prompt, make_request
 from kelpie.agent.rules import Policy, asked_of, without_heartbeat
 from kelpie.agent.settings import read_settings
 from kelpie.agent.state import AgentSettings, Run, RunOptions, Turn
 from kelpie.agent.steps import Account, Asking
+from kelpie.agent.summaries import IN_TURN, Summariser, Summary, plan_in_turn
 from kelpie.agent.thread import Thread
 from kelpie.agent.turn import may_compact
-from kelpie.agent.wording import fit_return, tell_returns
-from kelpie.errors import KelpieError, LimitExceeded, ModelUnavailable, NotFound, Refused, WindowOverflow
+from kelpie.agent.wording import fit_return
+from kelpie.errors import KelpieError, LimitExceeded, ModelUnavailable, Refused, WindowOverflow
 from kelpie.ids import MessageId, StepId, new_message_id
 from kelpie.limits import (
-    CONTEXT_WINDOW_TOKENS_MAX,
     LOGPROBS_BYTES_MAX,
     MESSAGE_BYTES_MAX,
     REPLY_CALLS_MAX,
     STEP_RETURNS_BYTES_MAX,
     SYSTEM_PROMPT_BYTES_MAX,
-    WINDOW_MESSAGES_MAX,
 )
 from kelpie.llm.messages import (
     Delta,
     ModelReply,
-    ModelRequest,
     TextDelta,
-    TextPart,
     ToolCallDelta,
     ToolCallPart,
-    ToolDefinition,
     ToolReturnPart,
-    Usage,
 )
-from kelpie.llm.model import ModelInfo, Models, OnDelta
+from kelpie.llm.model import Models, OnDelta
 from kelpie.memory.blocks import BLOCKS, Block
-from kelpie.memory.compaction import CompactionPlan, plan_compaction, summary_part, summary_prompt
 from kelpie.memory.history import History, HistoryHits, HistoryQuery, StoredMessage
 from kelpie.memory.render import compile_system
 from kelpie.memory.window import (
@@ -60,7 +55,6 @@ from kelpie.memory.window import (
     fixed_tokens,
     is_full,
     prompt_budget_tokens,
-    prompt_messages,
     window_tokens,
 )
 from kelpie.storage.records import Batch, Found, Records
@@ -85,34 +79,11 @@ class Asked(Struct, frozen=True, kw_only=True):
     account: Account | None = None  # None: the model was not asked
 
 
-class Summary(Struct, frozen=True, kw_only=True):
-    """A summary, and the plan that says what it replaces."""
-
-    step_id: StepId
-    part: TextPart
-    plan: CompactionPlan
-    usage: Usage
-
-
 class MemoryWork(Struct, frozen=True, kw_only=True):
     """What a memory tool answered, and the blocks that it wants changed in the same commit."""
 
     result: ToolReturnPart
     edits: tuple[MemoryEdit, ...]
-
-
-class _Prompt(Struct, frozen=True, kw_only=True):
-    """Everything that a step's request is made of."""
-
-    settings: AgentSettings
-    info: ModelInfo
-    system: str
-    shown: str  # what the model is told in its place, or with what the client added
-    step_tools: StepTools
-    tools: tuple[ToolDefinition, ...]
-    fixed: int
-    budget: int
-    context_tokens: int
 
 
 class Performer:
@@ -132,6 +103,7 @@ class Performer:
         self.records = records
         self.outbox = outbox
         self.history = History(records)
+        self.summariser = Summariser(models)
         self._models = models
         self._catalog = catalog
         self._memory_server = memory_server
@@ -153,7 +125,7 @@ class Performer:
         assert turn.phase == "model"
         assert run.id == turn.run_id
         try:
-            prompt = await self._prepare(thread, turn, run.options, window)
+            prompt = await self.prepare(thread, turn, run.options, window)
         except (Refused, ModelUnavailable) as error:
             return Asked(told=_reply_failed(turn, error))
         if prompt.step_tools.fault is not None:
@@ -181,43 +153,36 @@ class Performer:
 
     async def compact(self, thread: Thread, turn: Turn, run: Run, window: Sequence[StoredMessage]) -> Summary | Asked:
         """Summarise what is oldest in the window. Each further attempt within a step keeps half as much."""
+        assert turn.phase == "compact"
+        assert run.id == turn.run_id
         try:
-            prompt = await self._prepare(thread, turn, run.options, window)
+            prompt = await self.prepare(thread, turn, run.options, window)
             budget = prompt.budget // 2**turn.compactions
-            plan = _plan(prompt, window, budget)
+            plan = plan_in_turn(prompt, window, budget)
             if plan is None:
                 return Asked(told=CompactionFailed(step_id=turn.step_id, error=None))
-            reply = await self._summarise(prompt, turn, plan, budget)
+            summary = await self.summariser.summarise(
+                prompt, prompt.settings.compaction, plan, budget=budget, step_id=turn.step_id, trigger=IN_TURN
+            )
         except (Refused, ModelUnavailable) as error:
             failed = error_of(error.code, f"the window is full and its summary failed: {error.sentence}")
             return Asked(told=CompactionFailed(step_id=turn.step_id, error=failed))
-        text = "\n".join(part.text for part in reply.parts if isinstance(part, TextPart))
-        if not text.strip():
+        if summary is None:
             failed = error_of("model_unavailable", "the window is full and its summary came back empty")
             return Asked(told=CompactionFailed(step_id=turn.step_id, error=failed))
-        return Summary(step_id=turn.step_id, part=summary_part(text, budget), plan=plan, usage=reply.usage)
+        return summary
 
     async def _reply(
         self,
         turn: Turn,
         run: Run,
-        prompt: _Prompt,
+        prompt: Prompt,
         window: Sequence[StoredMessage],
         message_id: MessageId,
         keep_pieces: KeepPieces,
     ) -> tuple[Told, Account]:
         assert run.id == turn.run_id
-        assert prompt.tools == prompt.step_tools.definitions
-        request = ModelRequest(
-            model=prompt.info.model,
-            system=prompt.shown,
-            messages=prompt_messages([tell_returns(message) for message in window]),
-            tools=prompt.tools,
-            must_call=prompt.step_tools.must_call,
-            sampling=prompt.settings.sampling,
-            logprobs=run.options.logprobs,
-            step_id=turn.step_id,
-        )
+        request = make_request(prompt, window, turn.step_id, logprobs=run.options.logprobs)
         on_delta = self._previewer(turn, run, message_id, prompt.step_tools.policy, keep_pieces)
         asking = Asking(self.world.wall, prompt.info, request, prompt.context_tokens, on_delta)
         try:
@@ -229,28 +194,8 @@ class Performer:
         replied = Replied(step_id=turn.step_id, message_id=message_id, reply=reply, policy=policy)
         return replied, asking.account(reply)
 
-    async def _summarise(self, prompt: _Prompt, turn: Turn, plan: CompactionPlan, budget: int) -> ModelReply:
-        info = await self._summariser(prompt)
-        asked = summary_prompt(
-            plan.summarise,
-            budget_tokens=min(budget, prompt_budget_tokens(info.context_tokens, None)),
-            instructions=prompt.settings.compaction.prompt,
-        )
-        request = ModelRequest(model=info.model, system=asked.system, messages=asked.messages, step_id=turn.step_id)
-        return await self._models.ask(info, request, None)
-
-    async def _summariser(self, prompt: _Prompt) -> ModelInfo:
-        """The model that the agent names for summaries, if it is configured; else the agent's own."""
-        if prompt.settings.compaction.model is None:
-            return prompt.info
-        try:
-            return await self._models.find(prompt.settings.compaction.model)
-        except NotFound:
-            return prompt.info
-
-    async def _prepare(
-        self, thread: Thread, turn: Turn, options: RunOptions, window: Sequence[StoredMessage]
-    ) -> _Prompt:
+    async def prepare(self, thread: Thread, turn: Turn, options: RunOptions, window: Sequence[StoredMessage]) -> Prompt:
+        """What the running step shows its model, as everything is now. Raises NotFound, LimitExceeded."""
         settings = await self._settings(thread)
         blocks = await self._blocks(settings)
         info = await self._models.find(turn.model or settings.model)
@@ -263,7 +208,7 @@ class Performer:
         assert settings.id == thread.agent_id
         assert len({tool.name for tool in tools}) == len(tools)
         context_tokens = min(settings.context_window_tokens, info.context_tokens)
-        return _Prompt(
+        return Prompt(
             settings=settings,
             info=info,
             system=system,
@@ -282,12 +227,12 @@ class Performer:
         _check_system(system)
         return system
 
-    def _is_full(self, prompt: _Prompt, window: Sequence[StoredMessage], counted: Counted | None) -> bool:
+    def _is_full(self, prompt: Prompt, window: Sequence[StoredMessage], counted: Counted | None) -> bool:
         """Whether the window is over its budget and a summary would make it smaller; else the provider decides."""
         tokens = window_tokens(window, fixed=prompt.fixed, counted=counted)
         if not is_full(tokens, len(window), prompt.budget):
             return False
-        return _plan(prompt, window, prompt.budget) is not None
+        return plan_in_turn(prompt, window, prompt.budget) is not None
 
     def _previewer(
         self, turn: Turn, run: Run, message_id: MessageId, policy: Policy, keep_pieces: KeepPieces
@@ -408,20 +353,6 @@ class Performer:
     async def _blocks(self, settings: AgentSettings) -> list[Found[Block]]:
         found = await self.records.get_all([BLOCKS.at(ref.id) for ref in settings.blocks])
         return [each for each in found if each is not None]
-
-
-def _plan(prompt: _Prompt, window: Sequence[StoredMessage], budget_tokens: int) -> CompactionPlan | None:
-    """What to summarise, if that makes the window smaller: in tokens or, when it has too many, in messages."""
-    keep_percent = prompt.settings.compaction.keep_percent
-    estimated = window_tokens(window, fixed=prompt.fixed, counted=None)
-    budgets = [min(budget_tokens, estimated), budget_tokens]  # who says that it is too long may know better than we do
-    if len(window) >= WINDOW_MESSAGES_MAX:
-        budgets.append(prompt.fixed + CONTEXT_WINDOW_TOKENS_MAX)  # its length alone is reason enough
-    for budget in budgets:
-        plan = plan_compaction(window, fixed=prompt.fixed, budget_tokens=budget, keep_percent=keep_percent)
-        if isinstance(plan, CompactionPlan):
-            return plan
-    return None
 
 
 def _reply_failed(turn: Turn, error: KelpieError) -> ReplyFailed:

@@ -39,7 +39,6 @@ from kelpie.limits import (
     CONTEXT_WINDOW_TOKENS_DEFAULT,
     CONTEXT_WINDOW_TOKENS_MAX,
     EDIT_ATTEMPTS_MAX,
-    GET_KEYS_MAX,
 )
 from kelpie.llm.messages import TextPart
 from kelpie.llm.model import ModelInfo, Models
@@ -125,15 +124,6 @@ class Roster:
     async def get_settings(self, agent_id: AgentId) -> AgentSettings:
         """The agent's settings. Raises NotFound."""
         return (await self._found(agent_id)).value
-
-    async def present(self, agent_ids: Sequence[AgentId]) -> frozenset[AgentId]:
-        """Those of the agents that are there; only asked whether it holds one."""
-        wanted = list(dict.fromkeys(agent_ids))
-        there: list[AgentId] = []
-        for start in range(0, len(wanted), GET_KEYS_MAX):
-            founds = await self._records.get_all([AGENTS.at(each) for each in wanted[start : start + GET_KEYS_MAX]])
-            there += [found.value.id for found in founds if found is not None]
-        return frozenset(there)
 
     async def blocks_of(self, settings: AgentSettings) -> tuple[Block, ...]:
         """The blocks that the settings name, in their order; one that was removed meanwhile is left out."""

@@ -24,7 +24,12 @@ from kelpie.ids import (
     ThreadId,
     ToolId,
 )
-from kelpie.limits import COMPACTION_KEEP_PERCENT, CONTEXT_WINDOW_TOKENS_DEFAULT, TURN_STEPS_DEFAULT
+from kelpie.limits import (
+    COMPACTION_KEEP_PERCENT,
+    CONTEXT_WINDOW_TOKENS_DEFAULT,
+    SUMMARY_CHARS_MAX,
+    TURN_STEPS_DEFAULT,
+)
 from kelpie.llm.messages import NO_JSON, Part, Sampling, ToolCallPart, ToolReturnPart, Usage
 from kelpie.memory.lineage import NOWHERE, Lineage
 from kelpie.storage.collection import Listed
@@ -45,13 +50,35 @@ class BlockRef(Struct, frozen=True, kw_only=True):
     id: BlockId
 
 
+CompactionMode = Literal["sliding_window", "all", "self_compact_sliding_window", "self_compact_all"]
+
+
 class Compaction(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How the window is compacted when it is full. None: the agent's own model, our own prompt."""
 
     model: str | None = None
     prompt: str | None = None
     keep_percent: int = COMPACTION_KEEP_PERCENT
+    mode: CompactionMode = "sliding_window"
+    clip_chars: int | None = None  # how long the summary may be; None: as long as there is room
+    acknowledged: bool = False  # the summarising model is shown as having understood what to do
+    sampling: Sampling | None = None  # how the summarising model is asked
     wire: Raw = NO_JSON  # the client's own settings object, given back to it as it was
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is kept that need not be."""
+        return self.mode in ("all", "self_compact_all")
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the agent's own model is asked, in the middle of its talk."""
+        return self.mode in ("self_compact_sliding_window", "self_compact_all")
+
+    @property
+    def chars_max(self) -> int:
+        """How long a summary may be at most."""
+        return SUMMARY_CHARS_MAX if self.clip_chars is None else min(self.clip_chars, SUMMARY_CHARS_MAX)
 
 
 class AgentSettings(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="form", tag=1):

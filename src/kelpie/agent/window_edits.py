@@ -1,4 +1,4 @@
-"""What may be done to a window from outside of a turn: emptied, set, its system message made anew.
+"""What may be done to a window from outside of a turn: emptied, set, compacted, its system message made anew.
 
 Each edit fills one commit of the thread's owner, which keeps turns out meanwhile; nothing here commits.
 """
@@ -6,17 +6,19 @@ Each edit fills one commit of the thread's owner, which keeps turns out meanwhil
 from collections.abc import Sequence
 
 from kelpie.actor.recovery import Done
-from kelpie.agent.calls import Recompile, Recompiled, Reset, SetWindow
+from kelpie.agent.calls import PutSummary, Recompile, Recompiled, Reset, SetWindow
 from kelpie.agent.journal import Draft
-from kelpie.errors import InvalidInput, LimitExceeded
+from kelpie.errors import Conflict, InvalidInput, LimitExceeded
 from kelpie.ids import MessageId
 from kelpie.limits import WINDOW_MESSAGES_MAX
 from kelpie.memory.history import History, StoredMessage
 
-WindowEdit = Reset | SetWindow | Recompile
+WindowEdit = Reset | SetWindow | PutSummary | Recompile
 
 
-async def edit_window(edit: Reset | SetWindow, draft: Draft, window: Sequence[StoredMessage], history: History) -> Done:
+async def edit_window(
+    edit: Reset | SetWindow | PutSummary, draft: Draft, window: Sequence[StoredMessage], history: History
+) -> Done:
     """Have the commit do it. Raises NotFound, InvalidInput, LimitExceeded."""
     match edit:
         case Reset():
@@ -25,6 +27,12 @@ async def edit_window(edit: Reset | SetWindow, draft: Draft, window: Sequence[St
                 draft.append_input(message)
         case SetWindow():
             draft.window = await _find(edit.message_ids, draft, history)
+        case PutSummary():
+            if tuple(message.id for message in window) != edit.seen:
+                raise Conflict(f"the messages of '{draft.state.id}' changed while they were summarised")
+            if draft.state.awaiting is not None:
+                raise Conflict(f"'{draft.state.id}' is waiting for approval of a tool call; answer it first")
+            draft.summarise(None, edit.part, edit.plan, edit.stats)
     return Done()
 
 

@@ -29,6 +29,17 @@ Present = Callable[[Sequence[AgentId]], Awaitable[frozenset[AgentId]]]
 MessageKind = Literal["system", "user", "assistant", "tool", "summary", "approval"]
 
 
+class CompactionStats(Struct, frozen=True, kw_only=True):
+    """What a summary made of its window: tokens are estimates, messages are counted with the system message."""
+
+    trigger: str
+    tokens_before: int
+    tokens_after: int
+    context_tokens: int  # of the window when it is full
+    messages_before: int
+    messages_after: int
+
+
 class StoredMessage(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="form", tag=1):
     """One message as it happened. `seq` is its place in the thread's history, counted from 0 without gaps.
 
@@ -47,6 +58,7 @@ class StoredMessage(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     otid: str | None = None  # the client's own key for a message that it sent
     sender_id: str | None = None
     name: str | None = None
+    compaction: CompactionStats | None = None  # of a summary
 
     @property
     def thread_id(self) -> ThreadId:

@@ -6,13 +6,14 @@ import pytest
 
 from kelpie.agent.conversations import ConversationChanges, ConversationFilter, Conversations, NewConversation
 from kelpie.agent.drafts import AgentChanges, NewBlock
+from kelpie.agent.listing import Listing
 from kelpie.agent.settings import read_settings
 from kelpie.agent.state import AGENT_RUNS, CONVERSATION_RUNS
 from kelpie.agent.thread import Thread
 from kelpie.errors import Busy, InvalidInput, NotFound
 from kelpie.ids import AgentId, ConversationId
 from kelpie.llm.messages import Sampling
-from kelpie.memory.blocks import BLOCKS
+from kelpie.memory.blocks import BLOCKS, Blocks
 from kelpie.memory.history import MessageIndex
 from kelpie.storage.paging import Page
 from kelpie.world import World
@@ -125,7 +126,8 @@ def test_a_fork_shares_the_past_and_not_the_future() -> None:
                 assert ids[0] != past[0].id
             await node.talk(ConversationId(whole.conversation.id), "third")
             assert await history_of(node.outside, ann) == past
-            listed = await MessageIndex(node.outside.records, ann, node.roster.present).page(limit=100)
+            listing = Listing(node.outside.records, Blocks(node.outside.records, world))
+            listed = await MessageIndex(node.outside.records, ann, listing.present).page(limit=100)
             ids = [message.id for message in listed]
             assert len(ids) == len(set(ids)) == 5 + 2 + 3, "what is shared is listed once; three forks, three prompts"
             with pytest.raises(InvalidInput, match="not in the context window"):

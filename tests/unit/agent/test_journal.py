@@ -15,7 +15,7 @@ from kelpie.ids import AgentId, MessageId, RunId, StepId
 from kelpie.limits import WINDOW_ENTRIES_MAX
 from kelpie.llm.messages import TextPart, Usage
 from kelpie.memory.compaction import CompactionPlan
-from kelpie.memory.history import MESSAGES, StoredMessage
+from kelpie.memory.history import MESSAGES, CompactionStats, StoredMessage
 from kelpie.storage.records import Batch, Found, Records
 from kelpie.world import World
 from tests.unit.actor.build import a_store, virtual
@@ -114,7 +114,10 @@ def test_a_summary_has_a_number_of_its_own_and_stands_behind_the_system_message(
         new = msgspec.structs.replace(SYSTEM, id=MessageId("m2"), seq=2, kind="user")
         turn = msgspec.structs.replace(TURN, phase="compact")
         draft = await a_draft(world, records, a_state(turn=turn, next_seq=3))
-        draft.summarise(turn, TextPart(text="sum"), CompactionPlan(summarise=(old,), keep=(SYSTEM, new)))
+        stats = CompactionStats(
+            trigger="t", tokens_before=9, tokens_after=5, context_tokens=99, messages_before=3, messages_after=3
+        )
+        draft.summarise(turn, TextPart(text="sum"), CompactionPlan(summarise=(old,), keep=(SYSTEM, new)), stats)
         told = msgspec.structs.replace(turn, phase="model", compactions=1)
         said = NewMessage(id=None, kind="assistant", parts=(HI,), step_id=StepId("s1"))
         draft.decide(Decision(turn=told, messages=(said,)), a_run(), [SYSTEM, old, new])
@@ -123,6 +126,7 @@ def test_a_summary_has_a_number_of_its_own_and_stands_behind_the_system_message(
         assert draft.state.turn is not None and draft.state.turn.events == 5
         assert [entry.seq for entry in draft.state.window] == [0, 3, 2, 4]
         assert draft.state.next_seq == 5
+        assert draft.window is not None and draft.window[1].compaction == stats
 
     virtual(main)
 

@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from kelpie.agent.drafts import DEFAULT_SYSTEM, AgentChanges, NewAgent, NewBlock
 from kelpie.agent.secrets import Secret, seal_secrets
-from kelpie.agent.state import NO_JSON, AgentSettings, Compaction
+from kelpie.agent.state import NO_JSON, AgentSettings, Compaction, CompactionMode
 from kelpie.api.letta.agent_kinds import KINDS, AgentKind, tool_rules
 from kelpie.api.letta.agent_shapes import KeptFields, kept_fields
 from kelpie.api.letta.block_shapes import BlockIn, read_block_fields
@@ -89,9 +89,10 @@ class CompactionIn(Struct, frozen=True, kw_only=True):
     """How the window is to be compacted."""
 
     model: str | None = None
+    model_settings: ModelSettingsIn | None = None
     prompt: str | None = None
-    mode: str | None = None
-    clip_chars: int | None = None
+    mode: CompactionMode | None = None
+    clip_chars: Annotated[int, Meta(ge=1)] | None | UnsetType = UNSET
     prompt_acknowledgement: bool | None = None
     sliding_window_percentage: Annotated[float, Meta(ge=0, lt=1)] | None = None
 
@@ -268,12 +269,17 @@ def read_sampling(wire: AgentFieldsIn, now: Sampling) -> Sampling:
 
 
 def read_compaction(wire: CompactionIn) -> Compaction:
-    """How to compact. The model is kept for the wire only: clients name ones that no server but theirs has."""
-    share = wire.sliding_window_percentage
+    """How to compact. A model that this server has not got is accepted: clients name ones that only theirs had."""
+    share, settings = wire.sliding_window_percentage, wire.model_settings
     return Compaction(
+        model=wire.model,
         prompt=wire.prompt,
+        mode=wire.mode or "sliding_window",
+        clip_chars=None if wire.clip_chars is UNSET else wire.clip_chars,
+        acknowledged=bool(wire.prompt_acknowledgement),
+        sampling=None if settings is None else read_sampling(AgentFieldsIn(model_settings=settings), Sampling()),
         keep_percent=COMPACTION_KEEP_PERCENT if share is None else round(share * 100),
-        wire=Raw(msgspec.json.encode({name: value for name, value in msgspec.structs.asdict(wire).items()})),
+        wire=Raw(msgspec.json.encode(wire)),
     )
 
 

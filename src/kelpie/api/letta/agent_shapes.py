@@ -285,5 +285,9 @@ def _compaction(settings: AgentSettings) -> CompactionOut:
     shown = CompactionOut(
         model=compaction.model or settings.model, sliding_window_percentage=compaction.keep_percent / 100
     )
-    known = {name: value for name, value in given.items() if name in shown.__struct_fields__ and value is not None}
+    known = {
+        name: value
+        for name, value in given.items()
+        if name in shown.__struct_fields__ and (value is not None or name == "clip_chars")
+    }
     return msgspec.structs.replace(shown, **known) if known else shown

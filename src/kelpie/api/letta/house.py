@@ -9,6 +9,7 @@ from kelpie.actor.outbox import Outbox
 from kelpie.agent.archival import Archival
 from kelpie.agent.batches import Batches
 from kelpie.agent.by_hand import ToolsByHand
+from kelpie.agent.compactor import Compactor
 from kelpie.agent.conversations import Conversations
 from kelpie.agent.door import AgentDoor
 from kelpie.agent.file_desk import FileDesk
@@ -81,6 +82,7 @@ class House(Struct, frozen=True, kw_only=True):
     performer: Performer
     conversations: Conversations
     templates: Templates
+    compactor: Compactor
 
 
 def furnish(
@@ -148,6 +150,7 @@ def furnish(
         performer=performer,
         conversations=Conversations(records, world),
         templates=Templates(records, world),
+        compactor=Compactor(door, performer),
     )
 
 

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from kelpie.agent.events import FinishedEvent
 from kelpie.agent.state import Run
+from kelpie.agent.summaries import IN_TURN
 from kelpie.api.letta.message_structs import (
     ApprovalOut,
     ApprovalRequestMessage,
@@ -159,7 +160,8 @@ def show_message(stored: StoredMessage, speech: Speech = PLAIN_SPEECH) -> list[W
             otid = stored.otid or part_otid(stored.id, 0)
             return [UserMessage(**common, otid=otid, content=_content(stored.parts))]
         case "summary":
-            return [SummaryMessage(**common, otid=part_otid(stored.id, 0), summary=_joined(stored.parts))]
+            otid, stats = part_otid(stored.id, 0), _show_stats(stored)
+            return [SummaryMessage(**common, otid=otid, summary=_joined(stored.parts), compaction_stats=stats)]
         case "tool":
             return _show_returns(stored, common, speech)
         case "approval":
@@ -177,14 +179,30 @@ def show_messages(stored: Sequence[StoredMessage], speech: Speech = PLAIN_SPEECH
 
 def show_compaction(summary: SummaryMessage) -> EventMessage:
     """That the window was compacted, for who wants to be told."""
+    stats = summary.compaction_stats or {"trigger": IN_TURN}
     return EventMessage(
         id=summary.id,
         date=summary.date,
         otid=part_otid(summary.id, 1),
         step_id=summary.step_id,
         run_id=summary.run_id,
-        event_data={"trigger": "context_window_exceeded", "summary_message_id": summary.id},
+        event_data={**stats, "summary_message_id": summary.id},
     )
+
+
+def _show_stats(stored: StoredMessage) -> dict[str, Any] | None:
+    """What the summary made of its window; not known of older ones."""
+    stats = stored.compaction
+    if stats is None:
+        return None
+    return {
+        "trigger": stats.trigger,
+        "context_tokens_before": stats.tokens_before,
+        "context_tokens_after": stats.tokens_after,
+        "context_window": stats.context_tokens,
+        "messages_count_before": stats.messages_before,
+        "messages_count_after": stats.messages_after,
+    }
 
 
 def shared_fields(stored: StoredMessage) -> dict[str, Any]:

@@ -119,7 +119,7 @@ async def list_indexed(house: House, agent_id: AgentId | None, query: ListMessag
     if query.group_id is not None:
         return []
     after, before = read_cursor("message", query.after, "after"), read_cursor("message", query.before, "before")
-    stored = await MessageIndex(house.records, agent_id, house.roster.present).page(
+    stored = await MessageIndex(house.records, agent_id, house.listing.present).page(
         after=None if after is None else MessageId(after),
         before=None if before is None else MessageId(before),
         limit=query.limit or LIMIT_DEFAULT,

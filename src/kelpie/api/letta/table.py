@@ -41,6 +41,7 @@ from kelpie.api.letta import (
     tool_running,
     tool_search,
     tools,
+    windows,
 )
 from kelpie.api.route import Route, RouteTable
 
@@ -54,6 +55,7 @@ ROUTES: tuple[Route, ...] = (
     *messages.ROUTES,
     *all_messages.ROUTES,
     *conversations.ROUTES,
+    *windows.ROUTES,
     *runs.ROUTES,
     *runs_internal.ROUTES,
     *steps.ROUTES,

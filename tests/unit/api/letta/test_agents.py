@@ -90,7 +90,7 @@ def test_how_the_model_is_asked_may_be_said_in_every_form(
 
 
 def test_compaction_settings_are_taken_and_given_back(run: Run) -> None:
-    """A model that only the client's makers have is kept, and not used."""
+    """A model that only the client's makers have is kept, and found missing only when it is wanted."""
 
     async def scenario() -> None:
         async with visit() as visitor:
@@ -98,8 +98,8 @@ def test_compaction_settings_are_taken_and_given_back(run: Run) -> None:
             made = await visitor.agent(compaction_settings=given)
             assert {name: made["compaction_settings"][name] for name in given} == given
             settings = await visitor.node.house.roster.get_settings(made["id"])
-            assert (settings.compaction.model, settings.compaction.keep_percent) == (None, 50)
-            assert settings.compaction.prompt == "Sum up."
+            assert (settings.compaction.model, settings.compaction.keep_percent) == ("letta/auto", 50)
+            assert (settings.compaction.prompt, settings.compaction.mode) == ("Sum up.", "all")
 
     run(scenario())
 
