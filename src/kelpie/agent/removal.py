@@ -5,6 +5,8 @@ commit also leaves the mark of unfinished work. An agent goes last: each of its 
 maybe on another node, so it is marked as having unfinished work, is woken, finds its agent gone, and removes itself.
 """
 
+from contextlib import suppress
+
 from kelpie.actor.call import ActorAddress
 from kelpie.actor.directory import OWNERS
 from kelpie.actor.outbox import Outbox
@@ -32,6 +34,7 @@ from kelpie.agent.state import (
     Run,
 )
 from kelpie.agent.thread import Thread
+from kelpie.errors import Conflict
 from kelpie.ids import ConversationId
 from kelpie.memory import blocks as block_rows
 from kelpie.memory import history
@@ -68,7 +71,8 @@ async def is_left_alone(records: Records, state: AgentState) -> bool:
 async def send_off(records: Records, tenure: Tenure, found: Found[AgentState]) -> bool:
     """Have the conversations of an agent that is gone woken; whether any are left.
 
-    The mark is set again for as long as they are there: one that was at work has cleared it with its last step.
+    The mark is set again for as long as they are there: one that was at work has cleared it with its last step. What
+    went between our look and our mark gets none: nobody would clear it any more.
     """
     assert found.value.deleting
     left = await records.scan(AGENT_THREADS, found.value.id, limit=THREADS_WOKEN_AT_ONCE)
@@ -76,8 +80,10 @@ async def send_off(records: Records, tenure: Tenure, found: Found[AgentState]) -
         batch = Batch()
         batch.check(found)
         for each in left:
+            batch.check(each)
             begin_work(batch, ActorAddress(each.value.id))
-        await tenure.commit(batch)
+        with suppress(Conflict):
+            await tenure.commit(batch)
     return bool(left)
 
 

@@ -22,16 +22,19 @@ from kelpie.limits import BLOCK_VERSIONS_MAX
 from kelpie.memory.block_history import BLOCK_VERSIONS
 from kelpie.memory.blocks import BLOCK_LINKS, BLOCKS, BLOCKS_BY_TIME
 from kelpie.memory.history import AGENT_MESSAGES, MESSAGE_PLACES, MESSAGES, MESSAGES_BY_TIME
+from kelpie.storage.collection import ById
+from kelpie.storage.records import Space
 from kelpie_sim.checkers.rows import Parts, Rows
 from kelpie_sim.watch import Watch
 
 NAME = "derived"
+_CONVERSATIONS_BY_TIME = Space(f"{CONVERSATIONS.name}_by_time", ById)
 SPACES = tuple(
     space.name
     for space in (
-        AGENTS, AGENTS_BY_TIME, CONVERSATIONS, AGENT_THREADS, STATES, RUNS, AGENT_RUNS, CONVERSATION_RUNS, EVENTS,
-        RUNS_BY_TIME, STEPS, STEP_NOTES, SHOWN, INBOX, INBOX_BY_TIME, MESSAGES, MESSAGE_PLACES, MESSAGES_BY_TIME,
-        AGENT_MESSAGES,
+        AGENTS, AGENTS_BY_TIME, CONVERSATIONS, _CONVERSATIONS_BY_TIME, AGENT_THREADS, STATES, RUNS, AGENT_RUNS,
+        CONVERSATION_RUNS, EVENTS, RUNS_BY_TIME, STEPS, STEP_NOTES, SHOWN, INBOX, INBOX_BY_TIME, MESSAGES,
+        MESSAGE_PLACES, MESSAGES_BY_TIME, AGENT_MESSAGES,
         BLOCKS, BLOCKS_BY_TIME, BLOCK_LINKS, BLOCK_VERSIONS, OWNERS, LEASES, UNFINISHED, REMINDERS,
     )
 )  # fmt: skip
@@ -45,6 +48,8 @@ def check_derived(rows: Rows, watch: Watch) -> None:
     conversations = rows.space(CONVERSATIONS)
     _same(watch, "states", set(states), set(agents) | set(conversations))
     talks = {(each.agent_id, each.id) for each in conversations.values()}
+    timed = {(_number(each.created_at_us), each.id) for each in conversations.values()}
+    _same(watch, _CONVERSATIONS_BY_TIME.name, set(rows.space(_CONVERSATIONS_BY_TIME)), timed)
     _same(watch, AGENT_THREADS.name, set(rows.space(AGENT_THREADS)), talks)
     for agent_id, conversation_id in sorted(talks):
         watch.expect((agent_id,) in agents, NAME, f"{conversation_id} belongs to {agent_id}, which is gone")

@@ -21,7 +21,7 @@ def check_turns(rows: Rows, ledger: Ledger, tools: SimTools, watch: Watch) -> No
         histories.setdefault(message.thread_id, []).append(message)
     for sent in ledger.sent:
         _check_sent(sent, runs, histories.get(sent.thread_id, []), ledger, watch)
-    _check_order(ledger, histories, watch)
+    _check_order(ledger, runs, histories, watch)
     for thread_id, history in histories.items():
         _check_steps(thread_id, history, watch)
     for execution in tools.repeated():
@@ -31,7 +31,7 @@ def check_turns(rows: Rows, ledger: Ledger, tools: SimTools, watch: Watch) -> No
 def _check_sent(sent: Sent, runs: dict[str, Run], history: list[StoredMessage], ledger: Ledger, watch: Watch) -> None:
     if len(sent.run_ids) > 1:
         watch.blame(NAME, f"the key {sent.key} was given the runs {sent.run_ids}")
-    if sent.agent_id in ledger.doomed:
+    if sent.agent_id in ledger.doomed or sent.thread_id in ledger.doomed:
         return
     times = _times_said(sent, history)
     if sent.undone:
@@ -59,12 +59,13 @@ def _marker_in(message: StoredMessage) -> str:
     return searchable_text(message).split(" ", 1)[0]
 
 
-def _check_order(ledger: Ledger, histories: dict[str, list[StoredMessage]], watch: Watch) -> None:
+def _check_order(ledger: Ledger, runs: dict[str, Run], histories: dict[str, list[StoredMessage]], watch: Watch) -> None:
     """Of one client to one thread: what was accepted before the next was sent stands before it."""
     seqs: dict[str, int] = {}
     for history in histories.values():
         for message in history:
-            if message.kind == "user":
+            run = runs.get(message.run_id or "")
+            if message.kind == "user" and (run is None or run.thread_id == message.thread_id):  # else it is a copy
                 seqs.setdefault(_marker_in(message), message.seq)
     last: dict[tuple[str, str], Sent] = {}
     for sent in ledger.sent:

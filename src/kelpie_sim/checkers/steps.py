@@ -6,7 +6,7 @@ from kelpie.agent.state import RUNS, STATES, Run
 from kelpie.agent.steps import SHOWN, STEP_NOTES, STEPS, StepRecord
 from kelpie.ids import StepId
 from kelpie.llm.messages import ToolCallPart, Usage
-from kelpie.memory.history import MESSAGES, StoredMessage
+from kelpie.memory.history import MESSAGE_PLACES, MESSAGES, StoredMessage
 from kelpie_sim.checkers.rows import Rows
 from kelpie_sim.watch import Watch
 
@@ -16,7 +16,10 @@ NAME = "steps"
 def check_steps(rows: Rows, watch: Watch) -> None:
     """Every record against its run and its messages, when all agents are idle."""
     steps = {record.id: record for record in rows.space(STEPS).values()}
-    messages = list(rows.space(MESSAGES).values())
+    copied = {
+        parts for parts, place in rows.space(MESSAGE_PLACES).items() if place.copied
+    }  # by a fork
+    messages = [each for each in rows.space(MESSAGES).values() if (each.id, each.thread_id) not in copied]
     replies: dict[tuple[str, str], list[StoredMessage]] = {}
     summarised = {message.run_id for message in messages if message.kind == "summary"}
     for message in messages:

@@ -49,14 +49,17 @@ async def make_block(client: SimClient, label: str, value: str, **fields: object
     return answer.read(Made).id
 
 
-def new_sent(ledger: Ledger, client: SimClient, agent_id: str, number: int, mode: str) -> Sent:
-    """A message that is about to be sent."""
-    marker = f"m-{client.name}-{agent_id[6:14]}-{number}"
+def new_sent(
+    ledger: Ledger, client: SimClient, agent_id: str, number: int, mode: str, *, thread_id: str | None = None
+) -> Sent:
+    """A message that is about to be sent: to the agent's own thread, unless a conversation is named."""
+    thread_id = agent_id if thread_id is None else thread_id
+    marker = f"m-{client.name}-{thread_id.partition('-')[2][:8]}-{number}"
     sent = Sent(
         number=number,
         client=client.name,
         agent_id=agent_id,
-        thread_id=agent_id,
+        thread_id=thread_id,
         key=f"key-{marker}",
         marker=marker,
         mode=mode,
@@ -70,6 +73,8 @@ async def send(ledger: Ledger, client: SimClient, sent: Sent, text: str) -> None
     """Send it until it is accepted or refused; in the waiting modes until its run has ended."""
     body: dict[str, object] = {"messages": [{"role": "user", "content": f"{sent.marker} {text}"}]}
     path = f"/v1/agents/{sent.agent_id}/messages"
+    if sent.thread_id != sent.agent_id:
+        path, body = f"/v1/conversations/{sent.thread_id}/messages", body | {"streaming": False}
     match sent.mode:
         case "sync":
             _note_end(ledger, client, sent, await client.ask("POST", path, body, key=sent.key))

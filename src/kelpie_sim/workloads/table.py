@@ -11,6 +11,7 @@ from kelpie_sim.workloads.lifecycle import Lifecycle
 from kelpie_sim.workloads.reminders import Reminders
 from kelpie_sim.workloads.shared_memory import SharedMemory
 from kelpie_sim.workloads.streams import Streams
+from kelpie_sim.workloads.threads import Threads
 
 WORKLOADS: dict[str, type[Workload]] = {
     "conversations": Conversations,
@@ -22,9 +23,10 @@ WORKLOADS: dict[str, type[Workload]] = {
     "crowd": Crowd,
     "hurried": Hurried,
     "agent_calls": AgentCalls,
+    "threads": Threads,
 }
 _SHARES = ("conversations",) * 8 + ("shared_memory",) * 4 + ("streams",) * 4 + ("lifecycle",) * 5 + ("compaction",) * 4
-_SHARES += ("reminders",) * 2 + ("hurried",) * 2 + ("crowd",) + ("agent_calls",) * 3
+_SHARES += ("reminders",) * 2 + ("hurried",) * 2 + ("crowd",) + ("agent_calls",) * 3 + ("threads",) * 4
 
 
 def workload_of(seed: int) -> str:

@@ -18,7 +18,7 @@ from kelpie.api.letta.threads import read_thread
 from kelpie.api.route import Ask, Route
 from kelpie.ids import AgentId, new_message_id, new_run_id, new_step_id
 from kelpie.llm.messages import TextPart, VerdictPart
-from kelpie.llm.retelling import retell_request
+from kelpie.llm.retold import retell_request
 from kelpie.memory.history import StoredMessage
 from kelpie.memory.passages import SHELVES
 from kelpie.memory.render import render_block
