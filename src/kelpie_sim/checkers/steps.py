@@ -16,9 +16,7 @@ NAME = "steps"
 def check_steps(rows: Rows, watch: Watch) -> None:
     """Every record against its run and its messages, when all agents are idle."""
     steps = {record.id: record for record in rows.space(STEPS).values()}
-    copied = {
-        parts for parts, place in rows.space(MESSAGE_PLACES).items() if place.copied
-    }  # by a fork
+    copied = {parts for parts, place in rows.space(MESSAGE_PLACES).items() if place.copied}  # by a fork
     messages = [each for each in rows.space(MESSAGES).values() if (each.id, each.thread_id) not in copied]
     replies: dict[tuple[str, str], list[StoredMessage]] = {}
     summarised = {message.run_id for message in messages if message.kind == "summary"}
