@@ -1,14 +1,14 @@
 """A request's key is not looked for: a repeat gets a turn of its own."""
 
 from kelpie.agent import inbox
-from kelpie.agent.actor import AgentActor
 from kelpie.agent.calls import Send
+from kelpie.agent.owner import ThreadOwner
 from kelpie.agent.state import AgentState
 from kelpie.storage.records import Batch
 from kelpie_sim.canaries.plant import Canary, replaced
 
 
-async def seen_nothing(self: AgentActor, send: Send) -> None:
+async def seen_nothing(self: ThreadOwner, send: Send) -> None:
     """No request was ever seen before."""
 
 
@@ -22,5 +22,5 @@ CANARY = Canary(
     breaks="a message changes state at most once",
     workload="conversations",
     checkers=("no_lost_turn",),
-    plants=(replaced(AgentActor, "_seen", seen_nothing), replaced(inbox, "remember", remember_nothing)),
+    plants=(replaced(ThreadOwner, "_seen", seen_nothing), replaced(inbox, "remember", remember_nothing)),
 )

@@ -6,9 +6,10 @@ from kelpie.storage.records import Batch, Found
 from kelpie_sim.canaries.plant import Canary, replaced
 
 
-def put_blindly(batch: Batch, found: Found[Block], block: Block) -> None:
+def put_blindly(batch: Batch, found: Found[Block], block: Block, by: str | None = None) -> Block:
     """As put_changed, without its check."""
     batch.put(BLOCKS.at(block.id), block)
+    return block
 
 
 CANARY = Canary(
