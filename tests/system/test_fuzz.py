@@ -10,8 +10,8 @@ from tests.system.server import BIN, KelpieServer, running_kelpie
 from tests.system.talk import create_agent, reply_with, say, words
 
 SEED = 8_283
-EXAMPLES = 10  # for each operation, beside the systematic cases of the coverage phase
-SECONDS_MAX = 120
+EXAMPLES = 2  # for each operation, beside the systematic cases of the coverage phase
+SECONDS_MAX = 420
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -34,6 +34,7 @@ def test_the_fuzzer_finds_no_server_error_and_no_undocumented_answer(fuzzed: Kel
     arguments = [  # one worker: CPython 3.11 parses lambdas wrongly in two threads at once (a SystemError)
         *("run", f"{fuzzed.url}/openapi.json", "--phases", "examples,coverage,fuzzing"),
         *("--max-examples", str(EXAMPLES), "--seed", str(SEED), "--workers", "1", "--checks", ",".join(CHECKS)),
+        *("--exclude-path-regex", "^/v1/(anthropic|zai)/"),  # what is passed on is not ours to answer
         *("--request-timeout", "20", "--no-color", "--suppress-health-check", "all", "--warnings", "off"),
     ]
     done = subprocess.run(

@@ -18,7 +18,7 @@ from tests.wire.wire import Wire
 NOBODY = "00000000-0000-4000-8000-000000000000"
 KINDS = {
     **ID_KINDS,
-    "batch_id": "batch_req",
+    "batch_id": "job",
     "conversation_id": "conv",
     "env_var_id": "sandbox-env",
     "job_id": "job",

@@ -13,12 +13,13 @@ from kelpie.api.errors import Header
 from kelpie.api.letta.house import House
 from kelpie.api.passing import PassedOn
 from kelpie.api.route import Ask, Handler, Method, Route
-from kelpie.errors import SecretUnreadable
+from kelpie.errors import InvalidInput, SecretUnreadable
 from kelpie.limits import FORWARDED_BYTES_MAX
 from kelpie.llm.forward import ForwardRequest
 from kelpie.llm.provider import ProviderSettings
 
 ANTHROPIC_URL = "https://api.anthropic.com"
+KEY_HEADERS = (b"x-api-key", b"authorization")
 ZAI_HOST = "https://api.z.ai"
 ZAI_URL = f"{ZAI_HOST}/api/anthropic"  # where Z.ai speaks this wire; its other addresses speak OpenAI's
 METHODS: tuple[Method, ...] = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -47,6 +48,10 @@ async def pass_on(
     house: House, ask: Ask[bytes, bytes], settings: ProviderSettings, method: Method, path: str
 ) -> PassedOn:
     """The provider's answer, as it comes."""
+    if not settings.api_key and not any(name in ask.headers for name in KEY_HEADERS):
+        raise InvalidInput(
+            f"'{settings.name}' is not configured here, and the request brings no key of its own", field="provider"
+        )
     path = "/v1/" + path.format(**{name: quote(segment, safe=":") for name, segment in ask.path.items()})
     query = ask.query.decode("ascii", "replace")
     request = ForwardRequest(
@@ -96,7 +101,7 @@ def _route(provider: str, find: FindSettings, method: Method, path: str) -> Rout
         answer=None,
         raw=True,
         body_bytes_max=FORWARDED_BYTES_MAX,
-        refusals=(503,),
+        refusals=(400, 503),
     )
 
 
