@@ -115,11 +115,6 @@ def functions(path: str) -> list[str]:
 NOT_YET = {
     *("GET /v1/agents/{agent_id}/schedule", "POST /v1/agents/{agent_id}/schedule"),
     *(f"{method} /v1/agents/{{agent_id}}/schedule/{{scheduled_message_id}}" for method in ("GET", "DELETE")),
-    *("POST /v1/templates", "DELETE /v1/templates/{template_name}", "PATCH /v1/templates/{template_name}"),
-    *(f"POST /v1/templates/{{template_name}}/{word}" for word in ("rollback", "save")),
-    "POST /v1/templates/{template_version}/agents",
-    *(f"POST /v1/_internal_templates/{word}" for word in ("agents", "blocks", "blocks/batch", "groups")),
-    *(f"{method} /v1/_internal_templates/deployment/{{deployment_id}}" for method in ("GET", "DELETE")),
     *("GET /v1/agents/{agent_id}/context", "POST /v1/agents/{agent_id}/messages/preview-raw-payload"),
     *("POST /v1/agents/{agent_id}/summarize", "POST /v1/conversations/{conversation_id}/compact"),
     "POST /v1/conversations/{conversation_id}/messages/preview-raw-payload",

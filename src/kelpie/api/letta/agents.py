@@ -29,6 +29,7 @@ from kelpie.errors import InvalidInput
 from kelpie.ids import AgentId, MessageId, ToolId, new_uuid
 from kelpie.limits import FILE_CHUNK_TOKENS_DEFAULT
 from kelpie.memory.folders import FolderChanges
+from kelpie.memory.lineage import NOWHERE, Lineage, merge_lineage
 
 LIMIT_DEFAULT = 50
 DEFAULT_FOLDER_SUFFIX = "External Data Source"
@@ -150,21 +151,29 @@ async def count_agents(house: House, ask: Ask[CountAgents, None]) -> int:
 
 async def create_agent(house: House, ask: Ask[None, CreateAgentIn]) -> AgentOut:
     """A new agent."""
+    return await make_agent(house, ask.body, NOWHERE)
+
+
+async def make_agent(house: House, wire: CreateAgentIn, lineage: Lineage) -> AgentOut:
+    """A new agent, with what `lineage` says of it over what the request does."""
     name = f"agent-{new_uuid(house.world.entropy)[:8]}"
-    folders = read_folders(ask.body) or []
+    folders = read_folders(wire) or []
     for folder_id in folders:
         await house.folders.all.get(folder_id)  # before there is an agent
-    if ask.body.include_default_source:
-        title = f"{ask.body.name or name} {DEFAULT_FOLDER_SUFFIX}"
-        info = await house.embeddings.find(ask.body.embedding)
+    if wire.include_default_source:
+        title = f"{wire.name or name} {DEFAULT_FOLDER_SUFFIX}"
+        info = await house.embeddings.find(wire.embedding)
         folder = await house.folders.create(title, info.handle, FILE_CHUNK_TOKENS_DEFAULT, FolderChanges())
         folders.append(folder.id)
-    new = msgspec.structs.replace(read_new_agent(ask.body, name), secrets=read_secrets(house, ask.body) or ())
+    new = read_new_agent(wire, name)
+    new = msgspec.structs.replace(
+        new, secrets=read_secrets(house, wire) or (), lineage=merge_lineage(new.lineage, lineage)
+    )
     view = await house.roster.create(new)
     if folders:
         await house.files.set_folders(view.settings.id, folders)
         view = await house.roster.get(view.settings.id)
-    if ask.body.enable_sleeptime:
+    if wire.enable_sleeptime:
         await house.sleeptime.enable(view)
     return await show_agent(house, view)
 
@@ -203,12 +212,17 @@ async def modify_agent(house: House, ask: Ask[None, UpdateAgentIn]) -> AgentOut:
 async def delete_agent(house: House, ask: Ask[None, None]) -> DeletedOut:
     """Remove an agent with its history; blocks stay."""
     agent_id = AgentId(ask.path["agent_id"])
+    await remove_agent(house, agent_id)
+    return DeletedOut(message=f"Agent id={agent_id} successfully deleted")
+
+
+async def remove_agent(house: House, agent_id: AgentId) -> None:
+    """Remove an agent, and its helpers in the background. Raises NotFound."""
     await house.roster.get_settings(agent_id)
     group = await house.groups.led_by(agent_id)
     await house.door.delete(agent_id)
     if group is not None and group.group.pattern in BACKGROUND:  # else its helper would go a moment later
         await close_group(house, group.group.id)
-    return DeletedOut(message=f"Agent id={agent_id} successfully deleted")
 
 
 async def reset_messages(house: House, ask: Ask[None, ResetIn | None]) -> AgentOut:
