@@ -7,7 +7,7 @@ import pytest
 from letta_client import Letta
 
 from tests.system.server import ModelServer
-from tests.system.talk import ANTHROPIC, OPENAI, mark, reply_with
+from tests.system.talk import ANTHROPIC, OPENAI, REHEARSED, mark, reply_with
 from tests.wire.conftest import MakeAgent
 from tests.wire.reading import kinds, only, user
 from tests.wire.wire import Wire
@@ -69,6 +69,27 @@ def test_older_types_speak_with_a_tool(client: Letta, make_agent: MakeAgent, mod
     ) as stream:
         said = [event.content for event in stream if event.message_type == "assistant_message"]
     assert "".join(said) == f"{word} again"
+
+
+def test_the_memory_tool_changes_the_set_of_blocks(client: Letta, make_agent: MakeAgent) -> None:
+    """In a turn: a block is made, renamed, edited and another given up; each is seen by the client, and no half."""
+    agent = make_agent(REHEARSED, tools=["memory"])
+    human = client.agents.blocks.retrieve("human", agent_id=agent.id)
+    calls: list[dict[str, Any]] = [
+        {"command": "create", "path": "/memories/notes", "description": "What to keep.", "file_text": "tea"},
+        {"command": "rename", "old_path": "/memories/notes", "new_path": "/memories/drinks"},
+        {"command": "str_replace", "path": "/memories/drinks", "old_string": "tea", "new_string": "coffee"},
+        {"command": "delete", "path": "/memories/human"},
+        {"command": "delete", "path": "/memories/human"},
+    ]
+    asked = " then ".join(f"call the memory tool with {json.dumps(call)}" for call in calls)
+    reply = client.agents.messages.create(agent.id, messages=user(asked))
+    returns = [one.status for one in reply.messages if one.message_type == "tool_return_message"]
+    assert returns == ["success"] * 4 + ["error"]
+    blocks = {block.label: block for block in client.agents.blocks.list(agent.id).items}
+    assert (blocks["drinks"].value, blocks["drinks"].description) == ("coffee", "What to keep.")
+    assert "human" not in blocks and "notes" not in blocks
+    assert client.blocks.retrieve(human.id).value == human.value, "given up, not destroyed"
 
 
 @pytest.mark.parametrize("kind", ["react_agent", "workflow_agent", "split_thread_agent", "sleeptime_agent"])

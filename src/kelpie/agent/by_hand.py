@@ -2,6 +2,7 @@
 
 from msgspec import Raw
 
+from kelpie.agent.block_set import BlockSet
 from kelpie.agent.memory_tools import MemoryDesk, MemorySession, put_edits, use_memory_tool
 from kelpie.agent.state import AgentSettings
 from kelpie.errors import Conflict, NotFound
@@ -68,7 +69,8 @@ class ToolsByHand:
         for attempt in range(EDIT_ATTEMPTS_MAX):
             found = await self._records.get_all([BLOCKS.at(ref.id) for ref in settings.blocks])
             blocks = {block.value.label: block for block in found if block is not None}
-            desk = MemoryDesk(blocks=blocks, search=search, now_us=self._world.wall.now_us())
+            block_set = BlockSet(self._records, self._world, settings.id)
+            desk = MemoryDesk(blocks=blocks, block_set=block_set, search=search, now_us=self._world.wall.now_us())
             outcome, edits = await use_memory_tool(self._memory_server, request, desk)
             assert outcome.ok or not edits, "what failed changed nothing"
             outcome = clip_outcome(outcome, request.tool.return_chars_max)

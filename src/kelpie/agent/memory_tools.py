@@ -7,35 +7,33 @@ model did wrong is told to it in a sentence that says what to do instead.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from kelpie import __version__
+from kelpie.agent.block_set import BlockSet, BlockSetEdit, put_block_set
+from kelpie.agent.hits import show_hits
 from kelpie.agent.moments import read_moment
 from kelpie.agent.patches import Unfit, apply_patch
-from kelpie.errors import InvalidInput, LimitExceeded
+from kelpie.errors import AlreadyExists, InvalidInput, LimitExceeded, NotFound
 from kelpie.limits import (
     HISTORY_HITS_DEFAULT,
     HISTORY_HITS_MAX,
     HISTORY_QUERY_CHARS_MAX,
-    TOOL_RETURN_CHARS_DEFAULT,
 )
-from kelpie.memory.blocks import Block, check_value, put_changed
-from kelpie.memory.history import HistoryHits, HistoryQuery, MessageKind, StoredMessage, searchable_text
+from kelpie.memory.blocks import Block, check_block, check_value, put_changed
+from kelpie.memory.history import HistoryHits, HistoryQuery, MessageKind
 from kelpie.storage.records import Batch, Found
 from kelpie.tools.function import serve_function
 from kelpie.tools.mcp_server import McpServer, ServedTool
 from kelpie.tools.tool import Tool, ToolOutcome, ToolRequest
 
 SearchHistory = Callable[[HistoryQuery], Awaitable[HistoryHits]]
-HIT_CHARS_MAX = 5_000
 SENT = "The message was sent."
 FINISHED = "Noted: you are done."
-_HITS_CHARS = TOOL_RETURN_CHARS_DEFAULT * 4 // 5  # leaves room for what is around the texts
-_SECOND_US = 1_000_000
 _SEARCHED_KINDS: tuple[Literal["assistant", "user", "tool"], ...] = ("assistant", "user", "tool")
 _UNSEARCHED = ("conversation_search",)  # a search does not find itself
 
@@ -47,10 +45,14 @@ class MemoryEdit(Struct, frozen=True, kw_only=True):
     block: Block
 
 
+AnyEdit = MemoryEdit | BlockSetEdit
+
+
 class MemoryDesk(Struct, frozen=True, kw_only=True):
-    """What a memory tool works on: the agent's blocks by label, in their order, and its history."""
+    """What a memory tool works on: the agent's blocks by label, in their order, as a set, and its history."""
 
     blocks: Mapping[str, Found[Block]]
+    block_set: BlockSet
     search: SearchHistory
     now_us: int
     edited: Mapping[str, Block] = {}  # what earlier calls of the same commit left
@@ -62,8 +64,9 @@ class MemoryDesk(Struct, frozen=True, kw_only=True):
         """The block as this commit leaves it so far."""
         return self.edited.get(label, self.blocks[label].value)
 
-    def with_edits(self, edits: Sequence[MemoryEdit]) -> "MemoryDesk":
-        """The desk for the next call whose edits go into the same commit."""
+    def with_edits(self, edits: Sequence[AnyEdit]) -> "MemoryDesk":
+        """The desk for the next call whose edits go into the same commit; what changes the set is a commit's last."""
+        assert all(isinstance(edit, MemoryEdit) for edit in edits)
         assert all(edit.block.label in self.blocks for edit in edits)
         edited = {**self.edited, **{edit.block.label: edit.block for edit in edits}}
         return msgspec.structs.replace(self, edited=edited)
@@ -74,7 +77,7 @@ class MemorySession:
 
     def __init__(self, desk: MemoryDesk) -> None:
         self.desk = desk
-        self.edits: list[MemoryEdit] = []
+        self.edits: list[AnyEdit] = []
 
     def write(self, label: str, value: str) -> ToolOutcome:
         """Give the block a new value, and answer with it; or say why not."""
@@ -83,18 +86,30 @@ class MemorySession:
         if refusal is not None:
             return _failed(refusal)
         if value != block.value:
-            edited = msgspec.structs.replace(
-                block, value=value, updated_at_us=max(self.desk.now_us, block.updated_at_us)
-            )
-            edit = MemoryEdit(found=self.desk.blocks[label], block=edited)
-            self.edits.append(edit)
-            self.desk = self.desk.with_edits([edit])
+            self._keep(msgspec.structs.replace(block, value=value))
         return ToolOutcome(text=value)
+
+    def describe(self, label: str, description: str) -> None:
+        """Say anew what the block is for. Raises LimitExceeded."""
+        block = msgspec.structs.replace(self.desk.block(label), description=description)
+        check_block(block)
+        self._keep(block)
+
+    def change_set(self, edit: BlockSetEdit) -> None:
+        """Make, give up or rename a block; the only edit of its call."""
+        assert not self.edits and not self.desk.edited
+        self.edits.append(edit)
+
+    def _keep(self, block: Block) -> None:
+        edited = msgspec.structs.replace(block, updated_at_us=max(self.desk.now_us, block.updated_at_us))
+        edit = MemoryEdit(found=self.desk.blocks[block.label], block=edited)
+        self.edits.append(edit)
+        self.desk = self.desk.with_edits([edit])
 
 
 async def use_memory_tool(
     server: McpServer[MemorySession], request: ToolRequest, desk: MemoryDesk
-) -> tuple[ToolOutcome, list[MemoryEdit]]:
+) -> tuple[ToolOutcome, list[AnyEdit]]:
     """Run one of MEMORY_TOOLS; raises what `desk.search` raises. Edits are to be committed with the outcome."""
     session = MemorySession(desk)
     outcome = await server.call_tool(request.tool.name, bytes(request.arguments).decode(), session)
@@ -102,11 +117,14 @@ async def use_memory_tool(
     return outcome, session.edits
 
 
-def put_edits(batch: Batch, edits: Sequence[MemoryEdit], by: str | None = None) -> None:
+def put_edits(batch: Batch, edits: Sequence[AnyEdit], by: str | None = None) -> None:
     """Write what the edits of one commit leave: each block once, if it is still as it was read."""
     last = {edit.block.id: edit for edit in edits}
     for edit in last.values():
-        put_changed(batch, edit.found, edit.block, by)
+        if isinstance(edit, MemoryEdit):
+            put_changed(batch, edit.found, edit.block, by)
+        else:
+            put_block_set(batch, edit, by)
 
 
 def memory_server() -> McpServer[MemorySession]:
@@ -117,6 +135,61 @@ def memory_server() -> McpServer[MemorySession]:
         instructions="Tools with which an agent edits its own memory blocks and searches its own conversation.",
         tools=_SERVED,
     )
+
+
+async def memory(
+    session: MemorySession,
+    /,
+    command: Literal["create", "str_replace", "insert", "delete", "rename"],
+    path: str | None = None,
+    file_text: str | None = None,
+    description: str | None = None,
+    old_string: str | None = None,
+    new_string: str | None = None,
+    insert_line: int | None = None,
+    insert_text: str | None = None,
+    old_path: str | None = None,
+    new_path: str | None = None,
+) -> ToolOutcome:
+    """Change your memory: make, edit, rename or give up one of its blocks, each of which has a path /memories/LABEL.
+
+    create needs path and description, and may have file_text. str_replace needs path, old_string and new_string.
+    insert needs path and insert_text. delete needs path. rename needs old_path and new_path; or, to say anew what a
+    block is for, path and description.
+
+    Args:
+    command: What to do.
+    path: The block to make, edit, describe or give up.
+    file_text: What a new block begins with; nothing if not given.
+    description: What the block is for.
+    old_string: Text to replace, exactly as it stands in the block, where it must occur once.
+    new_string: Text to put in its place; empty to delete it.
+    insert_line: Number of the line after which to insert: 0 for the beginning; the end if not given.
+    insert_text: Text to insert, as lines of its own.
+    old_path: The block to rename.
+    new_path: Its new path.
+    """
+    assert not session.edits, "one call, one session"
+    label = _label(session, path)
+    try:
+        match command:
+            case "create" if path is not None and description is not None:
+                return await _create(session, _strip_path(path), file_text or "", description)
+            case "str_replace" if label is not None and old_string is not None and new_string is not None:
+                return _replace(session, label, old_string, new_string)
+            case "insert" if label is not None and insert_text is not None:
+                return await memory_insert(session, label, insert_text, -1 if insert_line is None else insert_line)
+            case "delete" if label is not None:
+                return await _drop(session, label)
+            case "rename" if label is not None and description is not None:
+                return _describe(session, label, description)
+            case "rename" if old_path is not None and new_path is not None:
+                return await _rename(session, _label(session, old_path) or "", _strip_path(new_path).replace("/", "_"))
+            case _:
+                return _failed(f"Nothing was changed: {command} needs {_NEEDS[command]}.")
+    except (AlreadyExists, InvalidInput, LimitExceeded, NotFound) as error:
+        assert not session.edits, "what failed changed nothing"
+        return _failed(f"Nothing was changed: {error.sentence}.")
 
 
 async def memory_insert(session: MemorySession, /, label: str, new_string: str, insert_line: int = -1) -> ToolOutcome:
@@ -245,7 +318,7 @@ async def conversation_search(
     hits = await session.desk.search(asked)
     assert len(hits.messages) <= wanted, "a searcher keeps to the limit"
     assert all(message.kind in kinds for message in hits.messages)
-    return ToolOutcome(text=_show_hits(hits, text.casefold().split()))
+    return ToolOutcome(text=show_hits(hits, text.casefold().split(), _UNSEARCHED))
 
 
 async def send_message(session: MemorySession, /, message: str) -> ToolOutcome:
@@ -280,20 +353,46 @@ async def finish_rethinking_memory(session: MemorySession, /) -> ToolOutcome:
     return ToolOutcome(text=FINISHED)
 
 
-class _Hit(Struct, frozen=True, kw_only=True):
-    """A message as the model is shown it."""
-
-    timestamp: str
-    role: str
-    content: str
+def _strip_path(path: str) -> str:
+    return path.removeprefix("/memories/").removeprefix("/")
 
 
-class _Hits(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The answer of `conversation_search`."""
+def _label(session: MemorySession, path: str | None) -> str | None:
+    """The label that a path names: as it is, or, if no block is called so, with its slashes as underscores."""
+    if path is None:
+        return None
+    label = _strip_path(path)
+    return label if label in session.desk.blocks else label.replace("/", "_")
 
-    results: tuple[_Hit, ...]
-    count: int
-    note: str | None = None
+
+async def _create(session: MemorySession, label: str, value: str, description: str) -> ToolOutcome:
+    session.change_set(await session.desk.block_set.create(label, value, description))
+    return ToolOutcome(text=f"The block '{label}' was made. You see it among your memory blocks from now on.")
+
+
+async def _drop(session: MemorySession, label: str) -> ToolOutcome:
+    value = _value_of(session, label)
+    if isinstance(value, ToolOutcome):
+        return value
+    session.change_set(await session.desk.block_set.drop(session.desk.block(label)))
+    return ToolOutcome(text=f"The block '{label}' is no longer among your memory blocks.")
+
+
+async def _rename(session: MemorySession, label: str, new_label: str) -> ToolOutcome:
+    value = _value_of(session, label)
+    if isinstance(value, ToolOutcome):
+        return value
+    edit = await session.desk.block_set.rename(session.desk.blocks[label], new_label, session.desk.now_us)
+    session.change_set(edit)
+    return ToolOutcome(text=f"The block '{label}' has the label '{new_label}' from now on.")
+
+
+def _describe(session: MemorySession, label: str, description: str) -> ToolOutcome:
+    value = _value_of(session, label)
+    if isinstance(value, ToolOutcome):
+        return value
+    session.describe(label, description)
+    return ToolOutcome(text=f"The block '{label}' has its new description.")
 
 
 def _value_of(session: MemorySession, label: str) -> str | ToolOutcome:
@@ -338,41 +437,24 @@ def _refusal(block: Block, value: str) -> str | None:
     return None
 
 
-def _show_hits(hits: HistoryHits, words: Sequence[str]) -> str:
-    chars_max = min(HIT_CHARS_MAX, _HITS_CHARS // max(1, len(hits.messages)))
-    shown = tuple(_show_hit(message, words, chars_max) for message in hits.messages)
-    note = None
-    if not hits.complete:
-        note = f"Older messages were not searched; {hits.searched} were. To go on, give an earlier end_date."
-    return msgspec.json.encode(_Hits(results=shown, count=len(shown), note=note)).decode()
-
-
-def _show_hit(message: StoredMessage, words: Sequence[str], chars_max: int) -> _Hit:
-    moment = datetime.fromtimestamp(message.created_at_us // _SECOND_US, UTC)
-    text = searchable_text(message, _UNSEARCHED)
-    return _Hit(timestamp=moment.isoformat(), role=message.kind, content=_excerpt(text, words, chars_max))
-
-
-def _excerpt(text: str, words: Sequence[str], chars_max: int) -> str:
-    """The text, or so many characters of it around the first word found, and a note that says so."""
-    if len(text) <= chars_max:
-        return text
-    folded = text.casefold()
-    at = max(0, min((folded.find(word) for word in words), default=0) - chars_max // 3)
-    at = min(at, len(text) - chars_max)
-    return f"{text[at : at + chars_max]} [... clipped: {chars_max} of {len(text)} characters are shown, from {at} on]"
-
-
 def _failed(sentence: str) -> ToolOutcome:
     return ToolOutcome(text=sentence, ok=False)
 
 
+_NEEDS = {
+    "create": "path and description",
+    "str_replace": "path, old_string and new_string",
+    "insert": "path and insert_text",
+    "delete": "path",
+    "rename": "old_path and new_path, or path and description",
+}
 _SERVED: tuple[ServedTool[MemorySession], ...] = (
     serve_function(memory_insert, MemorySession, kind="sleeptime", title="Insert into memory"),
     serve_function(memory_replace, MemorySession, kind="sleeptime", title="Replace in memory", destructive=True),
     serve_function(
         memory_rethink, MemorySession, kind="sleeptime", title="Rewrite memory", destructive=True, idempotent=True
     ),
+    serve_function(memory, MemorySession, kind="memory_core", title="Change memory", destructive=True),
     serve_function(memory_apply_patch, MemorySession, kind="memory_core", title="Patch memory", destructive=True),
     serve_function(core_memory_append, MemorySession, kind="memory_core", title="Append to memory"),
     serve_function(core_memory_replace, MemorySession, kind="memory_core", title="Replace in memory", destructive=True),

@@ -13,11 +13,12 @@ import msgspec
 from msgspec import Struct
 
 from kelpie.actor.outbox import Outbox
+from kelpie.agent.block_set import BlockSet
 from kelpie.agent.effects import CompactionFailed, Replied, ReplyFailed, Told, WindowFull
 from kelpie.agent.events import DeltaEvent
 from kelpie.agent.file_desk import FileDesk
 from kelpie.agent.journal import error_of
-from kelpie.agent.memory_tools import MemoryDesk, MemoryEdit, MemorySession, put_edits, use_memory_tool
+from kelpie.agent.memory_tools import AnyEdit, MemoryDesk, MemorySession, put_edits, use_memory_tool
 from kelpie.agent.offers import step_tools, with_skills
 from kelpie.agent.pieces import PieceBuffer
 from kelpie.agent.prompt import Prompt, make_request
@@ -83,7 +84,7 @@ class MemoryWork(Struct, frozen=True, kw_only=True):
     """What a memory tool answered, and the blocks that it wants changed in the same commit."""
 
     result: ToolReturnPart
-    edits: tuple[MemoryEdit, ...]
+    edits: tuple[AnyEdit, ...]
 
 
 class Performer:
@@ -305,7 +306,10 @@ class Performer:
             return await self.history.search(thread.id, query)
 
         desk = MemoryDesk(
-            blocks={found.value.label: found for found in blocks}, search=search, now_us=self.world.wall.now_us()
+            blocks={found.value.label: found for found in blocks},
+            block_set=BlockSet(self.records, self.world, thread.agent_id),
+            search=search,
+            now_us=self.world.wall.now_us(),
         )
         outcome, edits = await use_memory_tool(self._memory_server, checked, desk)
         assert self.is_memory_tool(checked.tool.name)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mcp import Client
 from msgspec import Raw
 
+from kelpie.agent.block_set import BlockSet
 from kelpie.agent.memory_tools import (
     MEMORY_TOOLS,
     MemoryDesk,
@@ -26,7 +27,7 @@ from kelpie.memory.blocks import Block, BlockChanges
 from kelpie.memory.history import History, HistoryHits, HistoryQuery, append
 from kelpie.storage.records import Batch, Found, Records
 from kelpie.tools.tool import ToolOutcome, ToolRequest
-from tests.unit.memory.build import AGENT, START_US, a_block, a_message, a_store, some_blocks
+from tests.unit.memory.build import AGENT, START_US, a_block, a_message, a_store, a_world, some_blocks
 from tests.unit.tools.test_mcp_server import connected
 
 TOOLS = {tool.name: tool for tool in MEMORY_TOOLS}
@@ -37,9 +38,14 @@ async def _no_search(query: HistoryQuery) -> HistoryHits:
     return HistoryHits(messages=(), searched=0, complete=True)
 
 
+def _nowhere():
+    """Where there is no agent."""
+    return Records(a_store()), a_world()[0], AGENT
+
+
 def _desk(*blocks: Block, search=_no_search) -> MemoryDesk:
     founds = {block.label: Found(f"block {block.id}".encode(), block, 7) for block in blocks}
-    return MemoryDesk(blocks=founds, search=search, now_us=LATER_US)
+    return MemoryDesk(blocks=founds, block_set=BlockSet(*_nowhere()), search=search, now_us=LATER_US)
 
 
 def _use(desk: MemoryDesk, name: str, **arguments: object) -> tuple[ToolOutcome, list[MemoryEdit]]:
@@ -194,7 +200,7 @@ def test_calls_of_one_step_see_each_other(run):
         human = await blocks.store(blocks.build(label="human", value="a"))
         persona = await blocks.store(blocks.build(label="persona", value="me"))
         founds = {block.label: await blocks.get(block.id) for block in (human, persona)}
-        desk = MemoryDesk(blocks=founds, search=_no_search, now_us=LATER_US)
+        desk = MemoryDesk(blocks=founds, block_set=BlockSet(*_nowhere()), search=_no_search, now_us=LATER_US)
         server, edits = memory_server(), []
         for label, content in (("human", "b"), ("persona", "too"), ("human", "c")):
             arguments = Raw(msgspec.json.encode({"label": label, "content": content}))
@@ -226,7 +232,9 @@ def test_edit_loses_against_another_and_is_made_again_on_top(run):
         blocks, records, _ = some_blocks()
         block = await blocks.store(blocks.build(label="shared", value="a"))
         founds = {"shared": await blocks.get(block.id)}
-        session = MemorySession(MemoryDesk(blocks=founds, search=_no_search, now_us=LATER_US))
+        session = MemorySession(
+            MemoryDesk(blocks=founds, block_set=BlockSet(*_nowhere()), search=_no_search, now_us=LATER_US)
+        )
         assert session.write("shared", "mine").ok
         await blocks.update(block.id, BlockChanges(value="theirs"))
         batch = Batch()
@@ -363,10 +371,13 @@ def test_tools_are_declared_as_clients_know_them():
         schema = msgspec.json.decode(tool.parameters)
         shown[tool.name] = (list(schema["properties"]), schema["required"], tool.kind, tool.read_only, tool.idempotent)
     search = ["query", "roles", "limit", "start_date", "end_date"]
+    omni = ["command", "path", "file_text", "description", "old_string", "new_string", "insert_line", "insert_text"]
+    omni += ["old_path", "new_path"]
     assert shown == {
         "memory_insert": (["label", "new_string", "insert_line"], ["label", "new_string"], "sleeptime", False, False),
         "memory_replace": (["label", "old_string", "new_string"],) * 2 + ("sleeptime", False, False),
         "memory_rethink": (["label", "new_memory"],) * 2 + ("sleeptime", False, True),
+        "memory": (omni, ["command"], "memory_core", False, False),
         "memory_apply_patch": (["label", "patch"],) * 2 + ("memory_core", False, False),
         "core_memory_append": (["label", "content"],) * 2 + ("memory_core", False, False),
         "core_memory_replace": (["label", "old_content", "new_content"],) * 2 + ("memory_core", False, False),

@@ -47,7 +47,14 @@ class KindFacts(Struct, frozen=True, kw_only=True):
     ruled: bool = False
 
 
-_OLDER_TOOLS = (SPEAK, "conversation_search", "core_memory_append", "core_memory_replace")
+_OLDER_TOOLS = (
+    SPEAK,
+    "conversation_search",
+    "core_memory_append",
+    "core_memory_replace",
+    "memory",
+    "memory_apply_patch",
+)
 KINDS: dict[AgentKind, KindFacts] = {
     "letta_v1_agent": KindFacts(tools=("memory_replace", "memory_insert", "conversation_search")),
     "memgpt_v2_agent": KindFacts(
