@@ -213,6 +213,7 @@ ROUTES = (
         handler=list_tools,
         query=ListTools,
         answer=list[ToolOut],
+        refusals=(400,),
     ),
     Route(
         method="GET",
@@ -223,6 +224,7 @@ ROUTES = (
         handler=count_tools,
         query=CountTools,
         answer=int,
+        refusals=(400,),
     ),
     Route(
         method="GET",
