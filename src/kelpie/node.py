@@ -6,7 +6,7 @@ tests is what runs. `open_real` picks the real parts of a server process and tak
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,11 +14,13 @@ from kelpie.access.vault import Vault, key_from_file, key_from_text
 from kelpie.actor.host import Host
 from kelpie.actor.outbox import Outbox
 from kelpie.actor.router import Router
+from kelpie.actor.tenure import Tenure
 from kelpie.agent.agent_tools import agent_tools
 from kelpie.agent.archival import Archival
 from kelpie.agent.archival_tools import archival_box
 from kelpie.agent.by_hand import ToolsByHand
 from kelpie.agent.door import AgentDoor
+from kelpie.agent.errand_door import ErrandDoor
 from kelpie.agent.file_actor import FileKind, FileRooms
 from kelpie.agent.file_desk import FileDesk
 from kelpie.agent.file_tools import FILE_TOOLS, file_box
@@ -31,6 +33,7 @@ from kelpie.agent.listing import Listing
 from kelpie.agent.memory_tools import MEMORY_TOOLS, memory_server
 from kelpie.agent.own_tools import OwnTools
 from kelpie.agent.performer import Performer
+from kelpie.agent.schedules import SCHEDULES, ScheduleErrand
 from kelpie.agent.web_tools import web_box
 from kelpie.api.app import App
 from kelpie.api.letta.house import House, furnish
@@ -142,9 +145,9 @@ def build_node(
     catalog.add_runner("custom", own_tools)
     performer = Performer(world, records, outbox, models, catalog, memory_server(), files)
     groups = Groups(records, world)
-    talks = ErrandKind(records, GROUP_STATES, "Group", lambda tenure: GroupTalk(tenure, records, world, groups, door))
     rooms = _file_rooms(world, records, folders, passages, embeddings, sandbox)
-    kinds = Kinds({"file": FileKind(rooms), "group": talks}, AgentKind(performer))
+    errands = _errand_kinds(world, records, groups, lambda: door)
+    kinds = Kinds({"file": FileKind(rooms), **errands}, AgentKind(performer))
     host = Host(world, records, kinds, node_id)
     router = Router(host)
     door = AgentDoor(world, records, router, outbox)
@@ -171,9 +174,27 @@ def build_node(
         door=door,
         groups=groups,
         group_door=GroupDoor(world, records, router),
+        errands=ErrandDoor(router),
         performer=performer,
     )
     return Node(App(route_table(), house, world.entropy, TokenGate(house.tokens)), house, host, hub)
+
+
+def _errand_kinds(
+    world: World, records: Records, groups: Groups, door: Callable[[], AgentDoor]
+) -> dict[str, ErrandKind]:
+    """By the words that their addresses begin with; the door is made after what stands behind it."""
+
+    def talk(tenure: Tenure) -> GroupTalk:
+        return GroupTalk(tenure, records, world, groups, door())
+
+    def schedule(tenure: Tenure) -> ScheduleErrand:
+        return ScheduleErrand(tenure, records, world, door())
+
+    return {
+        "group": ErrandKind(records, GROUP_STATES, "Group", talk),
+        "schedule": ErrandKind(records, SCHEDULES, "Scheduled message", schedule),
+    }
 
 
 def _file_rooms(

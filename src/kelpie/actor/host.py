@@ -13,7 +13,7 @@ from kelpie.actor.activation import Activation, ActorKind, first_error
 from kelpie.actor.call import ActorAddress, Call
 from kelpie.actor.directory import Directory
 from kelpie.actor.mailbox import Letter
-from kelpie.actor.recovery import Remind, Resume, read_due, read_unfinished
+from kelpie.actor.recovery import Remind, Resume, disarm, read_due, read_unfinished
 from kelpie.cluster.lease import LEASES, belief_ends_ms, renew
 from kelpie.errors import (
     ActivationLost,
@@ -22,6 +22,7 @@ from kelpie.errors import (
     Conflict,
     Draining,
     KelpieError,
+    NotFound,
     OutcomeUnknown,
     StoreDown,
     Unavailable,
@@ -61,6 +62,7 @@ class Host:
         self._epoch = 0
         self._belief_ends_ms = 0
         self._draining = False
+        self._orphans: list[tuple[ActorAddress, Remind]] = []
 
     @property
     def active(self) -> int:
@@ -246,6 +248,7 @@ class Host:
             after = page[-1]
 
     async def _fire_reminders(self) -> None:
+        await self._drop_orphans()
         now_ms = await self._records.store.now_ms()
         after_ms: int | None = None
         while True:
@@ -271,14 +274,24 @@ class Host:
             reply = self.deliver(Call(target=address, lane="control", body=body, deadline_ms=deadline_ms))
         except (Unavailable, OutcomeUnknown, Conflict):
             return
-        reply.add_done_callback(_ignore)
+        reply.add_done_callback(lambda done: self._heed(address, body, done))
+
+    def _heed(self, address: ActorAddress, body: Resume | Remind, reply: "asyncio.Future[Struct]") -> None:
+        """Look at the outcome; a reminder of an actor that is no more goes with the next sweep."""
+        if reply.cancelled():
+            return
+        error = reply.exception()
+        assert error is None or isinstance(error, KelpieError)
+        if isinstance(error, NotFound) and isinstance(body, Remind) and len(self._orphans) < RECOVERY_PAGE_ROWS:
+            self._orphans.append((address, body))
+
+    async def _drop_orphans(self) -> None:
+        orphans, self._orphans = self._orphans, []
+        if orphans:
+            batch = Batch()
+            for address, body in orphans:
+                disarm(batch, address, body.name, body.due_ms)
+            await self._records.commit(batch)
 
     def _now_ms(self) -> int:
         return int(asyncio.get_running_loop().time() * 1000)
-
-
-def _ignore(reply: "asyncio.Future[Struct]") -> None:
-    """Look at the outcome, so that an error nobody waits for is not reported as lost."""
-    if not reply.cancelled():
-        error = reply.exception()
-        assert error is None or isinstance(error, KelpieError)

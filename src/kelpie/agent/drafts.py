@@ -1,5 +1,6 @@
 """What people ask for when they make or change an agent, and the checks that every such request must pass."""
 
+from collections.abc import Sequence
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -7,8 +8,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from kelpie.agent.rules import ToolRule
 from kelpie.agent.secrets import Secret
-from kelpie.agent.state import NO_JSON, AgentSettings, Compaction, InputMessage, StopReason, WindowEntry
-from kelpie.errors import InvalidInput, LimitExceeded
+from kelpie.agent.state import NO_JSON, AgentSettings, BlockRef, Compaction, InputMessage, StopReason, WindowEntry
+from kelpie.errors import AlreadyExists, InvalidInput, LimitExceeded
 from kelpie.ids import AgentId, BlockId, IdentityId, ToolId
 from kelpie.limits import (
     AGENT_NAME_CHARS_MAX,
@@ -175,6 +176,15 @@ def check_settings(settings: AgentSettings) -> None:
     check_window(settings.context_window_tokens)
     _check_compaction(settings.compaction)
     _check_files(settings)
+
+
+def check_labels(refs: Sequence[BlockRef]) -> None:
+    """AlreadyExists if two blocks of one agent have the same label."""
+    labels: set[str] = set()
+    for ref in refs:
+        if ref.label in labels:
+            raise AlreadyExists(f"the agent has another block with label '{ref.label}'", label=ref.label)
+        labels.add(ref.label)
 
 
 def check_tags(tags: tuple[str, ...]) -> None:

@@ -19,6 +19,7 @@ from kelpie.agent.groups import leave_groups
 from kelpie.agent.identities import forget_identities
 from kelpie.agent.journal import Draft
 from kelpie.agent.origin import ORIGINS
+from kelpie.agent.scheduling import forget_schedules
 from kelpie.agent.state import (
     AGENT_RUNS,
     AGENT_THREADS,
@@ -153,6 +154,7 @@ async def _hide_agent(records: Records, batch: Batch, thread: Thread) -> None:
         batch.delete(BLOCK_LINKS.at(ref.id, thread.agent_id))
     forget_identities(records, batch, settings.value)
     await leave_groups(records, batch, thread.agent_id)
+    await forget_schedules(records, batch, thread.agent_id)
 
 
 async def _hide_conversation(records: Records, entropy: Entropy, batch: Batch, conversation_id: ConversationId) -> None:

@@ -15,6 +15,7 @@ from kelpie.agent.drafts import (
     NewAgent,
     Past,
     apply_changes,
+    check_labels,
     check_message_fields,
     check_messages,
     check_settings,
@@ -32,7 +33,7 @@ from kelpie.agent.state import (
     BlockRef,
     WindowEntry,
 )
-from kelpie.errors import AlreadyExists, Conflict, LimitExceeded, NotFound
+from kelpie.errors import Conflict, LimitExceeded, NotFound
 from kelpie.ids import AgentId, BlockId, ThreadId, ToolId, new_agent_id, new_message_id
 from kelpie.limits import (
     BLOCKS_PER_AGENT_MAX,
@@ -283,7 +284,7 @@ class Roster:
         known_tokens = CONTEXT_WINDOW_TOKENS_DEFAULT if info is None else info.context_tokens
         window = new.context_window_tokens
         refs = tuple(BlockRef(label=block.label, id=block.id) for block in blocks)
-        _check_labels(refs)
+        check_labels(refs)
         settings = AgentSettings(
             id=agent_id,
             name=new.name,
@@ -477,16 +478,8 @@ def not_found(agent_id: AgentId) -> NotFound:
 
 
 def _with_blocks(settings: AgentSettings, refs: tuple[BlockRef, ...]) -> AgentSettings:
-    _check_labels(refs)
+    check_labels(refs)
     return msgspec.structs.replace(settings, blocks=refs)
-
-
-def _check_labels(refs: Sequence[BlockRef]) -> None:
-    labels: set[str] = set()
-    for ref in refs:
-        if ref.label in labels:
-            raise AlreadyExists(f"the agent has another block with label '{ref.label}'", label=ref.label)
-        labels.add(ref.label)
 
 
 def _lost(agent_id: AgentId) -> Conflict:

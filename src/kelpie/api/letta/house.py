@@ -12,6 +12,7 @@ from kelpie.agent.by_hand import ToolsByHand
 from kelpie.agent.compactor import Compactor
 from kelpie.agent.conversations import Conversations
 from kelpie.agent.door import AgentDoor
+from kelpie.agent.errand_door import ErrandDoor
 from kelpie.agent.file_desk import FileDesk
 from kelpie.agent.group_door import GroupDoor
 from kelpie.agent.groups import Groups
@@ -21,6 +22,7 @@ from kelpie.agent.own_tools import OwnTools
 from kelpie.agent.past import Past
 from kelpie.agent.performer import Performer
 from kelpie.agent.roster import Roster
+from kelpie.agent.schedules import Schedules
 from kelpie.agent.sleeptime import Sleeptime
 from kelpie.agent.templates import Templates
 from kelpie.api.letta.modelmemo import ModelMemo
@@ -58,6 +60,8 @@ class House(Struct, frozen=True, kw_only=True):
     identities: Identities
     groups: Groups
     group_door: GroupDoor
+    errands: ErrandDoor
+    schedules: Schedules
     sleeptime: Sleeptime
     history: History
     tools: ToolCatalog
@@ -108,6 +112,7 @@ def furnish(
     door: AgentDoor,
     groups: Groups,
     group_door: GroupDoor,
+    errands: ErrandDoor,
     performer: Performer,
 ) -> House:
     """A house of the parts that the assembly picked."""
@@ -126,6 +131,8 @@ def furnish(
         identities=Identities(records, world),
         groups=groups,
         group_door=group_door,
+        errands=errands,
+        schedules=Schedules(records, world),
         sleeptime=Sleeptime(roster, groups),
         history=History(records),
         tools=tools,
