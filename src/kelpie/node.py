@@ -41,7 +41,7 @@ from kelpie.api.letta.table import route_table
 from kelpie.api.letta.tool_ground import GROUND, picture
 from kelpie.api.token_gate import TokenGate
 from kelpie.config import Config, is_loopback
-from kelpie.errors import Broken
+from kelpie.errors import Broken, StoreDown
 from kelpie.ids import AgentId, NodeId
 from kelpie.llm.embedding import Embeddings
 from kelpie.llm.line import NoLine, ProviderLine
@@ -87,13 +87,13 @@ class Node:
         self._hub = hub
 
     async def run(self, started: asyncio.Event) -> None:
-        """Live until cancelled; `started` is set once agents can be called. Raises Broken."""
-        broken: Broken | None = None  # raised outside of the group, which would wrap it
+        """Live until cancelled; `started` is set once agents can be called. Raises Broken; StoreDown."""
+        broken: Broken | StoreDown | None = None  # raised outside of the group, which would wrap it
         async with asyncio.TaskGroup() as group:
             connections = group.create_task(self._hub.run(), name="node.tool servers")
             try:
                 await self.host.run(started)
-            except Broken as error:
+            except (Broken, StoreDown) as error:
                 broken = error
             connections.cancel()
         if broken is not None:

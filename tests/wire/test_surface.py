@@ -115,10 +115,6 @@ def functions(path: str) -> list[str]:
 NOT_YET = {
     *("GET /v1/agents/{agent_id}/schedule", "POST /v1/agents/{agent_id}/schedule"),
     *(f"{method} /v1/agents/{{agent_id}}/schedule/{{scheduled_message_id}}" for method in ("GET", "DELETE")),
-    *("GET /v1/agents/{agent_id}/context", "POST /v1/agents/{agent_id}/messages/preview-raw-payload"),
-    *("POST /v1/agents/{agent_id}/summarize", "POST /v1/conversations/{conversation_id}/compact"),
-    "POST /v1/conversations/{conversation_id}/messages/preview-raw-payload",
-    *("GET /v1/messages/", "GET /v1/messages/{message_id}"),
 }
 
 

@@ -9,8 +9,9 @@ import httpx2
 import pytest
 
 from kelpie.access.vault import Vault
+from kelpie.actor import host
 from kelpie.config import read_config
-from kelpie.errors import StoreOwned
+from kelpie.errors import StoreDown, StoreOwned
 from kelpie.ids import NodeId
 from kelpie.llm.embedding import Embeddings
 from kelpie.llm.providers import ConfiguredModels
@@ -38,6 +39,26 @@ async def live(node: Node, work: Callable[[httpx2.AsyncClient], Coroutine[Any, A
 async def create_agent(http: httpx2.AsyncClient) -> str:
     """The id of a new agent."""
     return (await http.post("/v1/agents/", json=AGENT)).raise_for_status().json()["id"]
+
+
+def test_a_node_that_gets_no_lease_says_so_plainly(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """StoreDown itself and not a group of it: whoever starts nodes looks for it."""
+    monkeypatch.setattr(host, "COMMIT_ATTEMPTS_MAX", 1)
+
+    class Away(MemoryStore):
+        async def now_ms(self) -> int:
+            raise StoreDown("away")
+
+    async def play() -> None:
+        world = system_world()
+        refuse = httpx2.MockTransport(lambda request: httpx2.Response(500))
+        models, vault = ConfiguredModels(world, refuse, ()), Vault(bytes(32), world.entropy)
+        parts = {"vault": vault, "embeddings": Embeddings(None), "sandbox": SimSandbox(answer_ok)}
+        node = build_node(world, Away(world), models, (), NodeId("a"), **parts)
+        with pytest.raises(StoreDown, match="no lease could be had"):
+            await node.run(asyncio.Event())
+
+    run(play())
 
 
 def test_a_node_serves_from_the_parts_it_is_given(run: Run) -> None:
