@@ -46,7 +46,7 @@ def embed(text: str, dimensions: int) -> list[float]:
 
 
 async def _serve(port: int) -> None:
-    server = await ModelsWithEmbeddings([*LISTED_MODELS, "gpt-4o-mini"]).open("127.0.0.1", port)
+    server = await ModelsWithEmbeddings([*LISTED_MODELS, "gpt-4o-mini", *DIMENSIONS]).open("127.0.0.1", port)
     print(f"models on {server.sockets[0].getsockname()}", flush=True)
     async with server:
         await server.serve_forever()
