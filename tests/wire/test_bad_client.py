@@ -29,7 +29,12 @@ KINDS = {
 }
 CLIENT_ERRORS = frozenset({400, 404, 405, 409, 413, 422, 501})
 OWN = [route for route in ROUTES if not route.path.startswith(("/v1/anthropic/", "/v1/zai/"))]  # not passed on
-WITH_IDS = [route for route in OWN if "{" in route.path and route.refusals not in ((405,), (501,))]
+FREE_TEXT = {"list_deployment", "delete_deployment"}  # any text is a deployment, though nothing may be in it
+WITH_IDS = [
+    route
+    for route in OWN
+    if "{" in route.path and route.refusals not in ((405,), (501,)) and route.name not in FREE_TEXT
+]
 WITH_BODIES = [route for route in OWN if route.body is not None]
 LISTS = [route for route in OWN if route.query is not None and "limit" in route.query.__struct_encode_fields__]
 NEEDS_A_QUERY = {"create_conversation", "search_archival_memory", "mcp_oauth_callback"}

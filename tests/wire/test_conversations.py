@@ -159,8 +159,8 @@ def test_a_run_is_found_again_by_its_id_its_otid_or_because_it_runs(
     body = {"messages": user(reply_with(word), otid=otid), "background": True}
     with wire.http.stream("POST", f"/v1/conversations/{talk.id}/messages", json=body):
         wait_for(lambda: models.requests(word), len)
-        events = iter(client.conversations.messages.stream(talk.id))
-        run_id = next(events).run_id
+        with client.conversations.messages.stream(talk.id) as events:  # left to the collector it locks the pool up
+            run_id = next(events).run_id
     assert run_id is not None
     assert client.conversations.cancel(talk.id) == {run_id: "cancelled"}
     for given in ({"run_id": run_id}, {"otid": otid}):

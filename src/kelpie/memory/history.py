@@ -73,6 +73,7 @@ class MessagePlace(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fi
     seq: int
     created_at_us: int
     copied: bool = False
+    id: MessageId  # of the message, for whoever finds the place by its time
 
 
 class HistoryQuery(Struct, frozen=True, kw_only=True):
@@ -243,7 +244,7 @@ def append(batch: Batch, message: StoredMessage, *, copied: bool = False) -> Non
     """Add a message at its place, which the owner of the thread counts. Raises LimitExceeded when it is too large."""
     assert message.seq >= 0
     thread_id, at_us = message.thread_id, message.created_at_us
-    place = MessagePlace(thread_id=thread_id, seq=message.seq, created_at_us=at_us, copied=copied)
+    place = MessagePlace(id=message.id, thread_id=thread_id, seq=message.seq, created_at_us=at_us, copied=copied)
     batch.put_new(MESSAGES.at(thread_id, message.seq), message)
     batch.put(MESSAGE_PLACES.at(message.id, thread_id), place)
     batch.put(MESSAGES_BY_TIME.at(at_us, message.seq, thread_id), place)

@@ -147,7 +147,7 @@ class Recall:
             rows = await self._records.store.scan(start, end, limit=SCAN_ROWS_MAX, reverse=True)
             for row in rows:
                 place = space.decode(row.key, row.value)
-                id = keys.part(row.key, -2)
+                id = place.id
                 if id not in spots and len(spots) == MESSAGES_SEARCHED_MAX:
                     return spots, False
                 known = spots.get(id)

@@ -11,6 +11,7 @@ from kelpie.api.errors import Malformed
 from kelpie.api.letta.house import House
 from kelpie.api.letta.message_requests import MessageIn, SendIn, read_messages, read_options
 from kelpie.api.letta.message_shapes import MessageType
+from kelpie.api.letta.paging import PageLimit
 from kelpie.api.letta.values import micros_date
 from kelpie.api.route import Ask, Route
 from kelpie.errors import InvalidInput
@@ -42,7 +43,7 @@ class ListIn(Struct, frozen=True, kw_only=True):
     """Which page of the schedules."""
 
     after: str | None = None
-    limit: str | None = None
+    limit: PageLimit | None = None
 
 
 class CreatedOut(Struct, frozen=True, kw_only=True):
@@ -109,7 +110,7 @@ async def list_schedules(house: House, ask: Ask[ListIn, None]) -> SchedulesOut:
     """A page of the agent's schedules, the oldest first."""
     agent_id, query = ask.path["agent_id"], ask.query
     await house.roster.get_settings(AgentId(agent_id))
-    limit = int(query.limit) if query.limit is not None and query.limit.isdigit() else LIMIT_DEFAULT
+    limit = query.limit or LIMIT_DEFAULT
     found = await house.schedules.of_agent(agent_id)
     ids = [one.id for one in found]
     rest = found[ids.index(query.after) + 1 if query.after in ids else 0 :]
