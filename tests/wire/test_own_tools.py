@@ -259,13 +259,14 @@ def test_a_tool_knows_its_agent_and_its_secrets(client: Letta, wire: Wire, make_
     return [os.environ["TOKEN"], os.environ["LETTA_AGENT_ID"] == agent_state.id, agent_state.name]
 '''
     tool = client.tools.create(source_code=code)
-    agent = make_agent(REHEARSED, name="Knower", tool_ids=[tool.id], secrets={"TOKEN": "t1"})
-    assert agent.secrets is not None and [(one.key, one.value) for one in agent.secrets] == [("TOKEN", "t1")]
+    agent = make_agent(REHEARSED, name="Knower", tool_ids=[tool.id], secrets={"TOKEN": "first-secret"})
+    assert agent.secrets is not None and [(one.key, one.value) for one in agent.secrets] == [("TOKEN", "first-secret")]
     shown = wire.get(f"/v1/agents/{agent.id}")
-    assert shown["secrets"] == shown["tool_exec_environment_variables"] and "t1" not in shown["secrets"][0]["value_enc"]
+    assert shown["secrets"] == shown["tool_exec_environment_variables"]
+    assert "first-secret" not in shown["secrets"][0]["value_enc"]
     assert wire.get(f"/v1/agents/{agent.id}", include="agent.tools")["secrets"] == []
     ran = client.agents.tools.run(name, agent_id=agent.id, args={"add": "!"})
-    assert (ran.status, ran.func_return) == ("success", "['t1', True, 'Knower']")
+    assert (ran.status, ran.func_return) == ("success", "['first-secret', True, 'Knower']")
     assert client.agents.blocks.retrieve("human", agent_id=agent.id).value == "Name: Ada!"
     instruction = f"Call the {name} tool with add '?' then reply with the message 'done'"
     client.agents.messages.create(agent.id, messages=user(instruction))
@@ -278,7 +279,7 @@ def test_a_tool_knows_its_agent_and_its_secrets(client: Letta, wire: Wire, make_
         "what fails changes nothing"
     )
     client.blocks.update(client.agents.blocks.retrieve("human", agent_id=agent.id).id, read_only=True)
-    client.agents.update(agent.id, secrets={"TOKEN": "t2"})
+    client.agents.update(agent.id, secrets={"TOKEN": "second-secret"})
     refused = client.agents.tools.run(name, agent_id=agent.id, args={"add": "x"})
     assert (refused.status, "read-only" in str(refused.func_return)) == ("error", True)
     client.tools.delete(tool.id)
@@ -366,9 +367,9 @@ def test_sandbox_configurations(wire: Wire) -> None:
     wire.refuse("POST", "/v1/sandbox-config/", 422, {})
     wire.refuse("GET", "/v1/sandbox-config/", 422, sandbox_type="x")
 
-    variable = wire.post(f"{path}/environment-variable", {"key": "ZED", "value": "one", "description": "d"})
-    assert (variable["key"], variable["value"], variable["description"]) == ("ZED", "one", "d")
-    assert "one" not in variable["value_enc"]
+    variable = wire.post(f"{path}/environment-variable", {"key": "ZED", "value": "first-value", "description": "d"})
+    assert (variable["key"], variable["value"], variable["description"]) == ("ZED", "first-value", "d")
+    assert "first-value" not in variable["value_enc"]
     same = wire.post(f"{path}/environment-variable", {"key": "ZED", "value": "two"})
     assert (same["id"], same["value"], same["description"]) == (variable["id"], "two", "d")
     one = f"/v1/sandbox-config/environment-variable/{variable['id']}"
