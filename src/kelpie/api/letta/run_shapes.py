@@ -12,7 +12,6 @@ from kelpie.api.letta.values import ORGANIZATION_ID, micros_date, optional_date
 from kelpie.llm.messages import Usage
 
 NS_PER_US = 1_000
-RunStatusName = Literal["created", "running", "completed", "failed", "cancelled"]
 StopReasonName = Literal[
     "end_turn", "error", "llm_api_error", "invalid_llm_response", "invalid_tool_call", "max_steps",
     "max_tokens_exceeded", "no_tool_call", "tool_rule", "cancelled", "insufficient_credits", "requires_approval",
