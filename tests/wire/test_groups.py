@@ -82,6 +82,26 @@ def test_a_group_talks(wire: Wire, make_agent: MakeAgent) -> None:
     assert wire.get(where) == []
 
 
+def test_a_group_is_asked_as_an_agent_is_or_says_why_not(wire: Wire, make_agent: MakeAgent) -> None:
+    """What is shown can be chosen; what is one agent's to answer for is refused before anything is said."""
+    where = f"{PATH}{wire.post(PATH, {'agent_ids': [make_agent().id], 'description': 'd'})['id']}/messages"
+    for field, value in (
+        ("override_model", "kelpie/rehearsed"),
+        ("override_system", "Be brief."),
+        ("client_tools", [{"name": "f", "parameters": {"type": "object", "properties": {}}}]),
+        ("client_skills", [{"name": "n", "description": "d", "location": "l"}]),
+        ("return_logprobs", True),
+        ("return_token_ids", True),
+    ):
+        assert field in wire.refuse("POST", where, 400, {**said("x"), field: value})
+        assert field in wire.refuse("POST", f"{where}/stream", 400, {**said("x"), field: value})
+    assert wire.get(where) == []
+    nothing: dict[str, Any] = {"include_return_message_types": ["tool_call_message"]}
+    assert wire.post(where, {**said(reply_with("hello")), **nothing})["messages"] == []
+    events = wire.stream(f"{where}/stream", {**said(reply_with("again")), **nothing})
+    assert [one["message_type"] for one in events] == ["stop_reason", "usage_statistics"]
+
+
 def test_a_second_agent_comes_and_goes_with_its_first(client: Letta, wire: Wire) -> None:
     """`enable_sleeptime` makes it; what the agent is given it has too; removing the agent removes it."""
     body = {"model": "kelpie/rehearsed", "enable_sleeptime": True, "memory_blocks": [{"label": "human", "value": "H"}]}
