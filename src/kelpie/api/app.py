@@ -46,13 +46,14 @@ Scope = Mapping[str, Any]
 
 
 class Page:
-    """An answer that is not JSON: its type and its bytes."""
+    """An answer in bytes of the handler's own: their type, and a note if there is one."""
 
-    __slots__ = ("content", "content_type")
+    __slots__ = ("content", "content_type", "note")
 
-    def __init__(self, content_type: str, content: bytes) -> None:
+    def __init__(self, content_type: str, content: bytes, note: str | None = None) -> None:
         self.content_type = content_type.encode()
         self.content = content
+        self.note = note
 
 
 class Json:
@@ -142,11 +143,11 @@ class App:
                     extra.append((b"allow", str(answer.fields["allow"]).encode()))
                 await _send(send, errors.status_of(answer), [_JSON, id_header, *extra], errors.body_of(answer))
             case Page():
-                await _send(send, 200, [(b"content-type", answer.content_type), id_header], answer.content)
+                kind = [(b"content-type", answer.content_type)]
+                await _send(send, 200, [*kind, *_note(answer.note), id_header], answer.content)
             case Json():
                 kind = [_JSON] if answer.content else []
-                note = [] if answer.note is None else [(b"x-kelpie-note", answer.note.encode("ascii"))]
-                await _send(send, answer.status, [*kind, *note, id_header], answer.content)
+                await _send(send, answer.status, [*kind, *_note(answer.note), id_header], answer.content)
 
     async def _answer(
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
@@ -220,6 +221,10 @@ def _too_large(bytes_max: int) -> errors.RequestTooLarge:
     return errors.RequestTooLarge(
         f"the body is over the limit of {bytes_max} bytes ({limit})", limit=limit, maximum=bytes_max
     )
+
+
+def _note(note: str | None) -> list[errors.Header]:
+    return [] if note is None else [(b"x-kelpie-note", note.encode("ascii"))]
 
 
 async def _send(send: Send, status: int, headers: list[errors.Header], body: bytes) -> None:

@@ -11,7 +11,7 @@ from kelpie.api.form import Form
 from kelpie.api.letta.agent_file.first_form import to_first, to_second, without_extras
 from kelpie.api.letta.agent_file.reading import ImportOptions, take_in
 from kelpie.api.letta.agent_file.shapes import AgentFile, read_file
-from kelpie.api.letta.agent_file.writing import Options, write_file
+from kelpie.api.letta.agent_file.writing import Options, what_is_left_out, write_file
 from kelpie.api.letta.house import House
 from kelpie.api.route import Ask, Route
 from kelpie.errors import InvalidInput
@@ -55,17 +55,16 @@ class ImportedOut(Struct, frozen=True, kw_only=True):
 
 async def export_agent(house: House, ask: Ask[ExportQuery, None]) -> Page:
     """The agent as a file."""
-    query = ask.query
+    agent_id, query = AgentId(ask.path["agent_id"]), ask.query
     options = Options(conversation_id=query.conversation_id, scrub_messages=query.scrub_messages)
-    file = await write_file(house, AgentId(ask.path["agent_id"]), options)
-    if query.use_legacy_format:
-        return _page(to_first(file, house.world.wall.now_us()))
-    return _page(without_extras(file))
+    file = await write_file(house, agent_id, options)
+    shown = to_first(file, house.world.wall.now_us()) if query.use_legacy_format else without_extras(file)
+    return _page(shown, await what_is_left_out(house, agent_id))
 
 
 async def export_agent_with_skills(house: House, ask: Ask[None, ExportIn | None]) -> Page:
     """The agent as a file, with skills."""
-    body = ask.body or ExportIn()
+    agent_id, body = AgentId(ask.path["agent_id"]), ask.body or ExportIn()
     for at, skill in enumerate(body.skills):
         if "SKILL.md" not in (skill.files or {}) and skill.source_url is None:
             sentence = "Value error, Either files (with 'SKILL.md') or source_url must be provided"
@@ -75,7 +74,8 @@ async def export_agent_with_skills(house: House, ask: Ask[None, ExportIn | None]
         scrub_messages=body.scrub_messages,
         skills=tuple(msgspec.to_builtins(skill) for skill in body.skills),
     )
-    return _page(without_extras(await write_file(house, AgentId(ask.path["agent_id"]), options)))
+    file = await write_file(house, agent_id, options)
+    return _page(without_extras(file), await what_is_left_out(house, agent_id))
 
 
 async def import_agent(house: House, ask: Ask[None, Form]) -> ImportedOut:
@@ -126,8 +126,8 @@ def _boolean(form: Form, field: str, default: bool) -> bool:
     return BOOLEANS[text.casefold()]
 
 
-def _page(file: Any) -> Page:
-    return Page(JSON, msgspec.json.format(msgspec.json.encode(file), indent=2))
+def _page(file: Any, note: str | None) -> Page:
+    return Page(JSON, msgspec.json.format(msgspec.json.encode(file), indent=2), note)
 
 
 ROUTES = (

@@ -16,12 +16,12 @@ from kelpie.api.errors import Malformed
 from kelpie.api.letta.agent_file.first_form import to_second, without_extras
 from kelpie.api.letta.agent_file.reading import ImportOptions, make_tools, take_in, understand
 from kelpie.api.letta.agent_file.shapes import AgentFile, Entity, read_file
-from kelpie.api.letta.agent_file.writing import Options, write_file
+from kelpie.api.letta.agent_file.writing import Options, what_is_left_out, write_file
 from kelpie.api.letta.agent_requests import IdentityIdIn
 from kelpie.api.letta.house import House
 from kelpie.api.letta.identity_shapes import AgentIdIn
 from kelpie.api.letta.values import micros_date
-from kelpie.api.route import Ask, Route
+from kelpie.api.route import Ask, Noted, Route
 from kelpie.errors import InvalidInput
 from kelpie.ids import AgentId, IdentityId, new_id, new_uuid
 from kelpie.limits import MESSAGES_PER_CALL_MAX
@@ -120,15 +120,17 @@ class DeployedOut(Struct, frozen=True, kw_only=True):
     group_id: str | None = None
 
 
-async def create_template(house: House, ask: Ask[None, CreateTemplateIn]) -> TemplateOut:
+async def create_template(house: House, ask: Ask[None, CreateTemplateIn]) -> TemplateOut | Noted:
     """A new template. One that is not named gets a name of its own."""
     body = ask.body
     name = body.name or f"template-{new_uuid(house.world.entropy)[:8]}"
     if body.type == "agent":
         if body.agent_id is None:
             raise Malformed("Field required", place=("body", "agent_id"))
-        file = without_extras(await write_file(house, AgentId(body.agent_id), Options(scrub_messages=True)))
-        return show_template(await house.templates.create(name, await _content(house, file)))
+        agent_id = AgentId(body.agent_id)
+        file = without_extras(await write_file(house, agent_id, Options(scrub_messages=True)))
+        template = await house.templates.create(name, await _content(house, file))
+        return Noted(show_template(template), await what_is_left_out(house, agent_id))
     if body.agent_file is None:
         raise Malformed("Field required", place=("body", "agent_file"))
     file = _file(body.agent_file)

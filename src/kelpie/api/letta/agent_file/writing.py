@@ -24,6 +24,7 @@ from kelpie.limits import GET_KEYS_MAX
 from kelpie.memory.history import StoredMessage
 from kelpie.tools.tool import Tool
 
+FOLDERS_LEFT_OUT = "the agent's folders do not go along: attach them to the agents that are made of this"
 FORM = "1c28e167b74f"  # the last revision of the retired server's schema, which is what the file's form goes by
 
 
@@ -45,22 +46,24 @@ class Options(Struct, frozen=True, kw_only=True):
 
 async def write_file(house: House, agent_id: AgentId, options: Options) -> AgentFile:
     """The file. Raises NotFound."""
-    gathered = [await gather(house, agent_id, options)]
+    one = await gather(house, agent_id, options)
     numbers = Numbers()
     file = AgentFile(agents=[], groups=[], blocks=[], files=[], sources=[], tools=[], mcp_servers=[])
-    for one in gathered:
-        file.agents.append(await show_agent_entity(house, one, numbers))
-    tools = {tool.id: tool for one in gathered for tool in one.tools}
-    blocks = {block.id: block for one in gathered for block in one.view.blocks}
-    file.tools = [show_tool_entity(tool, numbers) for tool in sorted(tools.values(), key=lambda tool: tool.name)]
+    file.agents.append(await show_agent_entity(house, one, numbers))
+    file.tools = [show_tool_entity(tool, numbers) for tool in sorted(one.tools, key=lambda tool: tool.name)]
     file.blocks = [
-        show_block_entity(block, numbers) for block in sorted(blocks.values(), key=lambda block: block.label)
+        show_block_entity(block, numbers) for block in sorted(one.view.blocks, key=lambda block: block.label)
     ]
     await liken(house, file, agent_id, numbers)
     file.skills = [*options.skills]
     file.metadata = {"revision_id": FORM}
     file.created_at = show_time(house.world.wall.now_us())
     return file
+
+
+async def what_is_left_out(house: House, agent_id: AgentId) -> str | None:
+    """A sentence for who asked for the file, where it has not all of the agent. Raises NotFound."""
+    return FOLDERS_LEFT_OUT if (await house.roster.get_settings(agent_id)).folders else None
 
 
 async def gather(house: House, agent_id: AgentId, options: Options) -> Gathered:
