@@ -90,7 +90,8 @@ def test_each_has_its_own_talk_and_the_agents_memory(client: Letta, make_agent: 
         reply_with(second)
     ]
     ids = [message.id for message in messages]
-    assert [one.id for one in client.conversations.messages.list(one, after=ids[0], limit=1).items] == ids[1:2]
+    assert [one.id for one in client.conversations.messages.list(one, before=ids[0], limit=1).items] == ids[1:2]
+    assert [one.id for one in client.conversations.messages.list(one, after=ids[2]).items] == ids[:2]
 
 
 def test_an_agents_messages_are_those_of_all_its_threads_or_of_one(client: Letta, make_agent: MakeAgent) -> None:
@@ -103,12 +104,11 @@ def test_an_agents_messages_are_those_of_all_its_threads_or_of_one(client: Letta
         listed = client.agents.messages.list(agent.id, include_return_message_types=["assistant_message"], **query)
         return [one.content for one in listed.items]
 
-    assert told() == words[::-1]
-    assert told(order="asc") == words
+    assert told() == told(order="asc") == words
     assert told(conversation_id="default") == words[:1]
     assert told(conversation_id=talk) == words[1:]
     newest = client.agents.messages.list(agent.id, limit=1).items[0]
-    assert told(after=newest.id) == words[:1]
+    assert told(before=newest.id) == words[:1]
     other = client.conversations.create(agent_id=make_agent().id).id
     with pytest.raises(letta_client.NotFoundError):
         told(conversation_id=other)

@@ -22,15 +22,15 @@ def test_messages_of_all_agents_are_listed_by_time(client: Letta, make_agent: Ma
     client.agents.messages.create(two.id, messages=user(reply_with(words[1])))
     list(client.conversations.messages.create(talk, messages=user(reply_with(words[2]))))
     listed = client.messages.list(limit=30, include_return_message_types=["assistant_message"])
-    assert [message.content for message in listed][:3] == words[::-1]
+    assert [message.content for message in listed][-3:] == words
     newest = client.messages.list(limit=1, order="desc")
     assert only(newest, "assistant_message").content == words[2]
-    before = client.messages.list(limit=2, after=newest[0].id)
-    assert [message.message_type for message in before] == ["user_message", "assistant_message"]
-    assert client.messages.list(limit=1, before=newest[0].id) == []
+    before = client.messages.list(limit=2, before=newest[0].id)
+    assert [message.message_type for message in before] == ["assistant_message", "user_message"]
+    assert client.messages.list(limit=1, after=newest[0].id) == []
     oldest = client.messages.list(limit=1, order="asc")
     assert oldest[0].date <= newest[0].date
-    assert kinds(client.messages.list(conversation_id=talk)) == ["assistant_message", "user_message", "system_message"]
+    assert kinds(client.messages.list(conversation_id=talk)) == ["system_message", "user_message", "assistant_message"]
     client.agents.delete(two.id)
     left = client.messages.list(limit=1, include_return_message_types=["assistant_message"])
     assert [message.content for message in left] == words[:1]

@@ -157,13 +157,11 @@ def test_an_asynchronous_message_is_answered_later(client: Letta, make_agent: Ma
     assert [one.id for one in client.runs.list(agent_id=agent.id)] == [run.id]
 
 
-def test_messages_are_listed_newest_first_page_by_page(client: Letta, make_agent: MakeAgent) -> None:
+def test_messages_are_listed_page_by_page(client: Letta, make_agent: MakeAgent) -> None:
     agent, said = make_agent(), [mark() for _ in range(5)]
     for word in said:
         client.agents.messages.create(agent.id, messages=user(reply_with(word)))
-    newest_first = list(client.agents.messages.list(agent.id, limit=3))
     oldest_first = list(client.agents.messages.list(agent.id, limit=4, order="asc"))
-    assert [one.id for one in newest_first] == [one.id for one in reversed(oldest_first)]
     assert len({one.id for one in oldest_first}) == len(oldest_first) == 11
     assert kinds(oldest_first) == ["system_message", *["user_message", "assistant_message"] * 5]
     assert [one.content for one in oldest_first if one.message_type == "assistant_message"] == said
@@ -179,6 +177,25 @@ def test_a_page_of_messages_is_bounded_by_before_and_after(client: Letta, make_a
     assert [one.id for one in after] == every[2:4]
     before = client.agents.messages.list(agent.id, order="asc", before=every[2]).items
     assert [one.id for one in before] == every[:2]
+
+
+def test_a_chat_is_read_backwards_and_polled(client: Letta, make_agent: MakeAgent) -> None:
+    """As on the retired server: the newest page, its oldest first; `before` is older and `after` newer in any order."""
+    agent = make_agent()
+    for _ in range(3):
+        client.agents.messages.create(agent.id, messages=user(reply_with(mark())))
+    every = [one.id for one in client.agents.messages.list(agent.id, order="asc").items]
+
+    def page(**query: str) -> list[str]:
+        return [one.id for one in client.agents.messages.list(agent.id, limit=2, **query).items]
+
+    assert page() == page(order="desc") == every[-2:]
+    assert page(before=every[-2]) == every[-4:-2]
+    assert page(before=every[-4]) == every[-6:-4]
+    assert page(after=every[-1]) == []
+    assert page(after=every[-2]) == every[-1:]
+    assert page(after=every[0]) == every[-2:]
+    assert page(after=every[0], before=every[-1]) == every[-3:-1]
 
 
 def test_messages_are_listed_by_type(client: Letta, make_agent: MakeAgent) -> None:

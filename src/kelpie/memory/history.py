@@ -194,14 +194,13 @@ class MessageIndex:
     async def page(
         self, *, after: MessageId | None = None, before: MessageId | None = None, limit: int, newest_first: bool = False
     ) -> list[StoredMessage]:
-        """A page; `after` and `before` are messages in the order asked for. Raises NotFound for others."""
+        """A page; `after` and `before` are messages, in time. Raises NotFound for others."""
         assert 0 < limit <= PAGE_ROWS_MAX
-        lower, upper = (before, after) if newest_first else (after, before)
         start, end = keys.below(self._space.name, *self._prefix)
-        if lower is not None:
-            start = keys.past(self._space.name, *await self._parts(lower))
-        if upper is not None:
-            end = keys.key(self._space.name, *await self._parts(upper))
+        if after is not None:
+            start = keys.past(self._space.name, *await self._parts(after))
+        if before is not None:
+            end = keys.key(self._space.name, *await self._parts(before))
         found: list[StoredMessage] = []
         while len(found) < limit and start < end:
             rows = await self._records.store.scan(start, end, limit=MESSAGES_READ_AT_ONCE, reverse=newest_first)

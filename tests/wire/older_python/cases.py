@@ -72,7 +72,7 @@ def test_messages_are_answered_whole_streamed_and_later(agent: Any) -> None:
             break
         time.sleep(0.05)
     assert texts(client.runs.messages.list(run.id)) == [said[2]]
-    assert texts(client.agents.messages.list(agent.id, limit=100))[::-1] == said
+    assert texts(client.agents.messages.list(agent.id, limit=100)) == said
 
 
 def test_blocks_are_kept_by_label_and_by_id(agent: Any) -> None:

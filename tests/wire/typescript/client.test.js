@@ -76,14 +76,18 @@ for (const handle of HANDLES) {
   });
 }
 
-test("messages are listed in both orders, page by page", async () => {
+test("messages are listed page by page, and backwards", async () => {
   const agent = await makeAgent();
   const said = [word(), word(), word()];
   for (const text of said) await client.agents.messages.create(agent.id, { messages: user(replyWith(text)) });
-  const newestFirst = await collect(client.agents.messages.list(agent.id, { limit: 2 }));
   const oldestFirst = await collect(client.agents.messages.list(agent.id, { limit: 3, order: "asc" }));
-  assert.deepEqual(newestFirst.map((one) => one.id), oldestFirst.map((one) => one.id).reverse());
   assert.deepEqual(texts(oldestFirst), said);
+  const ids = oldestFirst.map((one) => one.id);
+  const page = async (query) =>
+    (await client.agents.messages.list(agent.id, { limit: 2, ...query })).getPaginatedItems().map((one) => one.id);
+  assert.deepEqual(await page({}), ids.slice(-2));
+  assert.deepEqual(await page({ before: ids.at(-2) }), ids.slice(-4, -2));
+  assert.deepEqual(await page({ after: ids.at(-2) }), ids.slice(-1));
 });
 
 test("blocks are made, attached, shared, detached and deleted", async () => {

@@ -3,7 +3,7 @@
 from kelpie.agent.state import AGENTS
 from kelpie.api.letta.house import House
 from kelpie.api.letta.message_shapes import MESSAGE_SHAPES, ShownMessage, WireMessage, show_message
-from kelpie.api.letta.messages import ListMessages, list_indexed, list_of_thread
+from kelpie.api.letta.messages import ListMessages, list_indexed, read_page_of, show_page
 from kelpie.api.letta.threads import read_conversation_id
 from kelpie.api.route import Ask, Route
 from kelpie.errors import NotFound
@@ -17,12 +17,12 @@ class ListAll(ListMessages, frozen=True, kw_only=True):
 
 
 async def list_all_messages(house: House, ask: Ask[ListAll, None]) -> list[WireMessage]:
-    """A page of all messages; before and after are messages in the order asked for."""
+    """A page of all messages, within it always the oldest first."""
     query = ask.query
     if query.conversation_id is None:
         return await list_indexed(house, None, query)
     view = await house.conversations.get(read_conversation_id(query.conversation_id))
-    return await list_of_thread(house, view.conversation.thread, query)
+    return show_page(await read_page_of(house, view.conversation.thread, query), query)
 
 
 async def retrieve_message(house: House, ask: Ask[None, None]) -> list[WireMessage]:

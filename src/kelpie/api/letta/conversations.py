@@ -14,7 +14,7 @@ from kelpie.api.letta.agent_requests import AgentFieldsIn, ModelSettingsIn, Toke
 from kelpie.api.letta.house import House
 from kelpie.api.letta.message_requests import SendIn
 from kelpie.api.letta.message_shapes import MESSAGE_SHAPES, ShownMessage, WireMessage
-from kelpie.api.letta.messages import ListMessages, ReplyOut, list_of_thread, send_to, stream_from
+from kelpie.api.letta.messages import ListMessages, ReplyOut, read_page_of, send_to, show_page, stream_from
 from kelpie.api.letta.models import MODEL_SETTINGS_SHAPES, ModelSettingsOut, show_model_settings
 from kelpie.api.letta.paging import Order, PageLimit, read_cursor, read_page
 from kelpie.api.letta.runs import ResumeIn, find_run, stream_again
@@ -207,9 +207,11 @@ async def fork_conversation(house: House, ask: Ask[ForkConversation, None]) -> C
 
 
 async def list_conversation_messages(house: House, ask: Ask[ListOfConversation, None]) -> list[WireMessage]:
-    """A page of the conversation's history; before and after are messages in the order asked for."""
-    thread = await read_thread(house, ask.path["conversation_id"], ask.query.agent_id)
-    return await list_of_thread(house, thread, ask.query)
+    """A page of the conversation's history, in the order asked for; of an agent's own thread oldest first."""
+    query = ask.query
+    thread = await read_thread(house, ask.path["conversation_id"], query.agent_id)
+    shown = show_page(await read_page_of(house, thread, query), query)
+    return shown if query.order == "asc" or thread.conversation_id is None else shown[::-1]
 
 
 async def send_conversation_message(house: House, ask: Ask[None, SendToConversationIn]) -> ReplyOut | EventStream:

@@ -57,7 +57,9 @@ class ReplyOut(Struct, frozen=True, kw_only=True):
 
 
 class ListMessages(Struct, frozen=True, kw_only=True):
-    """Which page of the history. `limit` counts stored messages, of which one may be several wire messages."""
+    """Which page of the history. `limit` counts stored messages, of which one may be several wire messages.
+
+    `before` and `after` are messages, in time and whatever the order; `desc` begins at the newest."""
 
     before: str | None = None
     after: str | None = None
@@ -85,7 +87,7 @@ class CancelIn(Struct, frozen=True, kw_only=True):
 
 
 async def list_messages(house: House, ask: Ask[ListOfAgent, None]) -> list[WireMessage]:
-    """A page of the agent's messages; before and after are messages in the order asked for."""
+    """A page of the agent's messages, within it always the oldest first: what clients of the retired server rely on."""
     agent_id, query = AgentId(ask.path["agent_id"]), ask.query
     await house.roster.get_settings(agent_id)  # rows of an agent that was deleted may be there for a while
     if query.conversation_id is None:
@@ -93,25 +95,20 @@ async def list_messages(house: House, ask: Ask[ListOfAgent, None]) -> list[WireM
     thread = await read_thread(house, query.conversation_id, agent_id)
     if thread.agent_id != agent_id:
         raise thread_not_found(thread.id)
-    return await list_of_thread(house, thread, query)
+    return show_page(await read_page_of(house, thread, query), query)
 
 
-async def list_of_thread(house: House, thread: Thread, query: ListMessages) -> list[WireMessage]:
-    """A page of one thread's history."""
+async def read_page_of(house: House, thread: Thread, query: ListMessages) -> list[StoredMessage]:
+    """A page of one thread's history, in the order asked for. Raises NotFound for a message that it has not."""
     if query.group_id is not None:
         return []  # a group's messages stand in histories of its own agents, and none says that it is the group's
-    newest_first = query.order == "desc"
-    after = await _place(house, thread, query.after, "after")
-    before = await _place(house, thread, query.before, "before")
-    lower, upper = (before, after) if newest_first else (after, before)
-    stored = await house.history.list(
+    return await house.history.list(
         thread.id,
-        after_seq=lower,
-        before_seq=upper,
+        after_seq=await _place(house, thread, query.after, "after"),
+        before_seq=await _place(house, thread, query.before, "before"),
         limit=query.limit or LIMIT_DEFAULT,
-        newest_first=newest_first,
+        newest_first=query.order == "desc",
     )
-    return show_page(stored, query)
 
 
 async def list_indexed(house: House, agent_id: AgentId | None, query: ListMessages) -> list[WireMessage]:
@@ -129,16 +126,15 @@ async def list_indexed(house: House, agent_id: AgentId | None, query: ListMessag
 
 
 def show_page(stored: Sequence[StoredMessage], query: ListMessages) -> list[WireMessage]:
-    """The stored messages, in the order asked for, as the wire shows them; the parts of one in that order too."""
-    newest_first = query.order == "desc"
+    """A page that was read in the order asked for, as the wire shows it: the oldest first."""
     speech = PLAIN_SPEECH
     if isinstance(query, ListOfAgent):
         tool = query.assistant_message_tool_name if query.use_assistant_message else None
         speech = Speech(tool=tool, kwarg=query.assistant_message_tool_kwarg)
-    shown = show_messages(stored[::-1] if newest_first else stored, speech)
-    if query.include_return_message_types is not None:
-        shown = [message for message in shown if message.message_type in query.include_return_message_types]
-    return shown[::-1] if newest_first else shown
+    shown = show_messages(stored[::-1] if query.order == "desc" else stored, speech)
+    if query.include_return_message_types is None:
+        return shown
+    return [message for message in shown if message.message_type in query.include_return_message_types]
 
 
 async def send_message(house: House, ask: Ask[None, SendIn]) -> ReplyOut | EventStream:

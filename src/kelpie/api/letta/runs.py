@@ -211,16 +211,16 @@ def is_wanted(run: Run, query: WhichRuns) -> bool:
 
 
 def page_of_messages(stored: list[StoredMessage], query: ListRunMessages) -> list[WireMessage]:
-    """A page of stored messages, which come oldest first, as the wire shows them."""
-    ordered = stored if query.order == "asc" else stored[::-1]
-    start, end = cut([message.id for message in ordered], "message", query.before, query.after)
-    chosen = ordered[start:end][: query.limit or LIMIT_DEFAULT]
-    shown = show_messages(sorted(chosen, key=lambda message: message.seq))
-    return shown if query.order == "asc" else shown[::-1]
+    """A page of stored messages, which come oldest first, as the wire shows them; `before` and `after` are in time."""
+    start, end = cut([message.id for message in stored], "message", query.before, query.after)
+    limit = query.limit or LIMIT_DEFAULT
+    if query.order == "asc":
+        return show_messages(stored[start:end][:limit])
+    return show_messages(stored[start:end][-limit:])[::-1]
 
 
 def cut(ids: list[str], kind: str, before: str | None, after: str | None) -> tuple[int, int]:
-    """Where the page begins and ends within `ids`, in the order asked for. Raises NotFound for an unknown cursor."""
+    """Where the page begins and ends within `ids`. Raises NotFound for an unknown cursor."""
     first, last = read_cursor(kind, after, "after"), read_cursor(kind, before, "before")
     for cursor in (first, last):
         if cursor is not None and cursor not in ids:
