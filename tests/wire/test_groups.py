@@ -44,7 +44,8 @@ def test_a_group_is_made_read_listed_changed_and_removed(wire: Wire, make_agent:
     assert wire.patch(where, {"agent_ids": [two.id]})["agent_ids"] == [two.id]
     assert NOBODY in wire.refuse("POST", PATH, 404, {"agent_ids": [NOBODY], "description": "d"})
     wire.refuse("POST", PATH, 422, {"agent_ids": [], "description": "d", "manager_config": {"manager_type": "swarm"}})
-    assert wire.delete(where) is None and wire.delete(f"{PATH}{led['id']}") is None
+    assert wire.delete(where) == {"message": f"Group id={made['id']} successfully deleted"}
+    wire.delete(f"{PATH}{led['id']}")
     wire.refuse("GET", where, 404)
     wire.refuse("DELETE", where, 404)
     assert wire.get(f"/v1/agents/{boss.id}")["managed_group"] is None

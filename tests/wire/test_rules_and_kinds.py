@@ -97,6 +97,7 @@ def test_all_types_answer(client: Letta, make_agent: MakeAgent, kind: str) -> No
     agent = make_agent(agent_type=kind)
     reply = client.agents.messages.create(agent.id, messages=user("hello"))
     assert agent.agent_type == kind and kinds(reply.messages)
+    assert agent.message_buffer_autoclear is (kind == "workflow_agent")
 
 
 @pytest.mark.parametrize("handle", [OPENAI, ANTHROPIC])
@@ -155,3 +156,15 @@ def test_the_model_is_asked_beside_the_agent(client: Letta, make_agent: MakeAgen
     assert kinds(client.agents.messages.list(agent.id).items) == ["system_message"]
     assert wire.refuse("POST", path, 404, {"prompt": "x", "override_model": "openai/nope"})
     assert wire.refuse("POST", path, 422, {"prompt": ""})
+
+
+@pytest.mark.parametrize(("window", "files", "chars"), [(8_000, 3, 5_000), (32_000, 5, 15_000), (250_000, 15, 40_000)])
+def test_what_is_not_said_follows_from_the_window_and_the_label(
+    make_agent: MakeAgent, window: int, files: int, chars: int
+) -> None:
+    blocks: Any = [{"label": "persona", "value": "x"}, {"label": "other", "value": "y"}]
+    agent = make_agent(context_window_limit=window, memory_blocks=blocks)
+    assert (agent.max_files_open, agent.per_file_view_window_char_limit) == (files, chars)
+    described = {block.label: bool(block.description) for block in agent.memory.blocks}
+    assert described == {"persona": True, "other": False}
+    assert make_agent(context_window_limit=window, max_files_open=7).max_files_open == 7

@@ -17,8 +17,6 @@ from kelpie.errors import Conflict, LimitExceeded, NotFound
 from kelpie.ids import AgentId, FileId, FolderId, ToolId, uuid_from_bytes
 from kelpie.limits import (
     EDIT_ATTEMPTS_MAX,
-    FILE_VIEW_CHARS_DEFAULT,
-    FILES_OPEN_DEFAULT,
     FILES_PER_FOLDER_MAX,
     FILES_VIEW_CHARS_MAX,
     FOLDERS_PER_AGENT_MAX,
@@ -76,7 +74,8 @@ class FileDesk:
             return msgspec.structs.replace(now, folders=(*now.folders, folder_id), tools=tools)
 
         if await self._edit(agent_id, folder_id, change):
-            files = await self.folders.page(folder_id, Page(limit=FILES_OPEN_DEFAULT))
+            most = (await self._settings(agent_id)).files_open
+            files = await self.folders.page(folder_id, Page(limit=most))
             for file in files[::-1]:
                 await self.open(agent_id, file.id)
 
@@ -132,10 +131,10 @@ class FileDesk:
             return []
         files = [one for one in await self.files_of(settings) if one.state.is_open]
         files.sort(key=lambda one: (-one.state.accessed_at_us, one.file.id))
-        chars_max = settings.file_view_chars or FILE_VIEW_CHARS_DEFAULT
+        chars_max = settings.file_view
         room = FILES_VIEW_CHARS_MAX
         shown: list[AgentFile] = []
-        for one in files[: settings.files_open_max or FILES_OPEN_DEFAULT]:
+        for one in files[: settings.files_open]:
             view = view_lines(await self.folders.text(one.file), one.state, min(chars_max, room), one.file)
             room = max(0, room - len(view))
             shown.append(msgspec.structs.replace(one, view=view))
@@ -150,7 +149,7 @@ class FileDesk:
         file = await self.folders.file(None, file_id)
         if file.folder_id not in settings.folders:
             raise NotFound(f"File with id '{file_id}' not found for agent '{agent_id}'", file_id=file_id)
-        most = settings.files_open_max or FILES_OPEN_DEFAULT
+        most = settings.files_open
         now_us = self._world.wall.now_us()
         rows = [row.value for row in await self._records.scan(OPEN_FILES, agent_id, limit=SCAN_ROWS_MAX)]
         others = [row for row in rows if row.is_open and row.file_id != file_id]

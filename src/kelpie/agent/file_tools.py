@@ -11,7 +11,7 @@ from kelpie.agent.file_desk import FileDesk
 from kelpie.agent.state import AGENTS, AgentSettings
 from kelpie.errors import KelpieError, NotFound
 from kelpie.ids import AgentId, FileId
-from kelpie.limits import FILE_VIEW_CHARS_DEFAULT, GREP_MATCHES_MAX, GREP_MS_MAX, GREP_PATTERN_CHARS_MAX
+from kelpie.limits import FILE_SEARCH_CHARS_MAX, GREP_MATCHES_MAX, GREP_MS_MAX, GREP_PATTERN_CHARS_MAX
 from kelpie.memory.archive import Embedder
 from kelpie.memory.folders import File, Folder
 from kelpie.memory.passages import FoundPassage, Passages
@@ -178,7 +178,7 @@ async def semantic_search_files(files: FilesAt, /, query: str, limit: int = 5) -
     there.sort(key=lambda pair: (-pair[1].hit.score, pair[1].passage.id))
     if not there:
         return ToolOutcome(text="Nothing was found.")
-    chars_max = FILE_VIEW_CHARS_DEFAULT // limit
+    chars_max = FILE_SEARCH_CHARS_MAX // limit
     shown = [_tell_passage(files_by_id, hit, chars_max) for _, hit in there[:limit]]
     assert len(shown) <= limit
     assert all(shown), "a passage is never empty"

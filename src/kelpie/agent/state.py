@@ -27,6 +27,7 @@ from kelpie.ids import (
 from kelpie.limits import (
     COMPACTION_KEEP_PERCENT,
     CONTEXT_WINDOW_TOKENS_DEFAULT,
+    CONTEXT_WINDOW_TOKENS_MAX,
     SUMMARY_CHARS_MAX,
     TURN_STEPS_DEFAULT,
 )
@@ -41,6 +42,13 @@ StopReason = Literal[
     "llm_api_error", "invalid_llm_response", "invalid_tool_call", "no_tool_call", "insufficient_credits",
     "context_window_overflow_in_system_prompt",
 ]  # fmt: skip
+FILES_ROOM = (  # up to this context window in tokens: so many files open at once, so many characters shown of each
+    (8_000, (3, 5_000)),
+    (32_000, (5, 15_000)),
+    (128_000, (10, 25_000)),
+    (200_000, (10, 40_000)),
+    (CONTEXT_WINDOW_TOKENS_MAX, (15, 40_000)),
+)
 
 
 class BlockRef(Struct, frozen=True, kw_only=True):
@@ -113,6 +121,20 @@ class AgentSettings(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     wire: Raw = NO_JSON  # wire fields that the core has no use for, kept so that they can be given back
     created_at_us: int
     updated_at_us: int
+
+    @property
+    def files_open(self) -> int:
+        """How many files may be open at once."""
+        return self.files_open_max or self._files_room[0]
+
+    @property
+    def file_view(self) -> int:
+        """How many characters of an open file are shown."""
+        return self.file_view_chars or self._files_room[1]
+
+    @property
+    def _files_room(self) -> tuple[int, int]:
+        return next(room for tokens_max, room in FILES_ROOM if self.context_window_tokens <= tokens_max)
 
 
 class InputMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -39,12 +39,14 @@ GOING_ON_TOOLS = (
 
 
 class KindFacts(Struct, frozen=True, kw_only=True):
-    """What a type is. `speaks_with` and `heartbeats` as in an agent's settings; `ruled`: its tools bring rules."""
+    """What a type is. `speaks_with` and `heartbeats` as in an agent's settings; `ruled`: its tools bring rules.
+    `forgets`: its window is emptied after each turn, whatever is asked for."""
 
     tools: tuple[str, ...] = ()
     speaks_with: str | None = None
     heartbeats: bool = False
     ruled: bool = False
+    forgets: bool = False
 
 
 _OLDER_TOOLS = (
@@ -66,7 +68,7 @@ KINDS: dict[AgentKind, KindFacts] = {
     "memgpt_agent": KindFacts(tools=_OLDER_TOOLS, speaks_with=SPEAK, heartbeats=True, ruled=True),
     "split_thread_agent": KindFacts(tools=_OLDER_TOOLS, speaks_with=SPEAK, heartbeats=True, ruled=True),
     "react_agent": KindFacts(),
-    "workflow_agent": KindFacts(),
+    "workflow_agent": KindFacts(forgets=True),
     "sleeptime_agent": KindFacts(
         tools=("memory_replace", "memory_insert", "memory_rethink", "memory_finish_edits"), ruled=True
     ),

@@ -198,7 +198,7 @@ def read_new_agent(wire: CreateAgentIn, name: str) -> NewAgent:
         file_view_chars=wire.per_file_view_window_char_limit,
         identity_ids=tuple(IdentityId(one) for one in wire.identity_ids or ()),
         lineage=read_lineage(wire, NOWHERE),
-        forget_between_turns=bool(wire.message_buffer_autoclear),
+        forget_between_turns=facts.forgets or bool(wire.message_buffer_autoclear),
         wire=_kept(wire, KeptFields()),
     )
 

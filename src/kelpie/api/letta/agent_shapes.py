@@ -34,7 +34,7 @@ from kelpie.api.letta.tool_rules import show_rule
 from kelpie.api.letta.tools import ToolOut, show_tool
 from kelpie.api.letta.values import ORGANIZATION_ID, USER_ID, micros_date, optional_date
 from kelpie.api.route import one_of
-from kelpie.limits import FILE_VIEW_CHARS_DEFAULT, FILES_OPEN_DEFAULT, TOOL_RETURN_CHARS_DEFAULT
+from kelpie.limits import TOOL_RETURN_CHARS_DEFAULT
 from kelpie.memory.compaction import SUMMARY_SYSTEM
 
 JSON_OBJECT = Meta(extra_json_schema={"type": ["object", "null"]})  # what is stored as JSON goes out as it is
@@ -224,8 +224,8 @@ async def show_agent(house: House, view: AgentView, parts: frozenset[str] = ALL_
         last_run_duration_ms=state.last_run_ms,
         last_stop_reason=state.last_stop_reason,
         timezone=settings.timezone,
-        max_files_open=settings.files_open_max or FILES_OPEN_DEFAULT,
-        per_file_view_window_char_limit=settings.file_view_chars or FILE_VIEW_CHARS_DEFAULT,
+        max_files_open=settings.files_open,
+        per_file_view_window_char_limit=settings.file_view,
         hidden=settings.hidden,
     )
 
@@ -257,7 +257,7 @@ async def _file_blocks(house: House, settings: AgentSettings, parts: frozenset[s
     """The agent's open files, as the model sees them."""
     if not settings.folders or "agent.blocks" not in parts:
         return []
-    return [show_file_block(one) for one in await house.files.open_files(settings)]
+    return [show_file_block(one, settings.file_view) for one in await house.files.open_files(settings)]
 
 
 async def _managed_group(house: House, settings: AgentSettings) -> GroupOut | None:

@@ -23,7 +23,7 @@ from kelpie.api.letta.house import House
 from kelpie.api.letta.identity_shapes import owners_of
 from kelpie.api.letta.paging import Order, PageLimit, read_page
 from kelpie.api.letta.tools import ToolOut, page_of_tools
-from kelpie.api.letta.values import USER_ID
+from kelpie.api.letta.values import USER_ID, MessageOut
 from kelpie.api.route import Ask, Route
 from kelpie.errors import InvalidInput
 from kelpie.ids import AgentId, MessageId, ToolId, new_uuid
@@ -122,12 +122,6 @@ class Recompile(Struct, frozen=True, kw_only=True):
     dry_run: bool = False
 
 
-class DeletedOut(Struct, frozen=True, kw_only=True):
-    """That something is gone."""
-
-    message: str
-
-
 async def list_agents(house: House, ask: Ask[ListAgents, None]) -> list[AgentOut]:
     """A page of agents, the newest first unless asked otherwise."""
     query = ask.query
@@ -209,11 +203,11 @@ async def modify_agent(house: House, ask: Ask[None, UpdateAgentIn]) -> AgentOut:
     return await show_agent(house, view)
 
 
-async def delete_agent(house: House, ask: Ask[None, None]) -> DeletedOut:
+async def delete_agent(house: House, ask: Ask[None, None]) -> MessageOut:
     """Remove an agent with its history; blocks stay."""
     agent_id = AgentId(ask.path["agent_id"])
     await remove_agent(house, agent_id)
-    return DeletedOut(message=f"Agent id={agent_id} successfully deleted")
+    return MessageOut(message=f"Agent id={agent_id} successfully deleted")
 
 
 async def remove_agent(house: House, agent_id: AgentId) -> None:
@@ -361,7 +355,7 @@ ROUTES = (
         summary="Delete an agent with its history",
         tag="agents",
         handler=delete_agent,
-        answer=DeletedOut,
+        answer=MessageOut,
         refusals=(404, 409, 429, 503),
     ),
     Route(

@@ -18,6 +18,10 @@ Limit = Annotated[int, Meta(ge=1, le=BLOCK_CHARS_MAX)]
 Label = Annotated[str, Meta(min_length=1, max_length=BLOCK_LABEL_CHARS_MAX)]
 Value = Annotated[str, Meta(max_length=BLOCK_CHARS_MAX)]
 NO_METADATA = Raw(b"{}")
+USUAL_DESCRIPTIONS = {  # of blocks of these labels that are made without one
+    "human": "What is known of the person you talk with, so that you can answer as someone who remembers them.",
+    "persona": "Who you are: your character and manner, so that you stay the same from one talk to the next.",
+}
 
 
 class BlockOut(Struct, frozen=True, kw_only=True):
@@ -122,7 +126,7 @@ def read_block_fields(wire: BlockIn) -> dict[str, Any]:
         "value": wire.value,
         "limit_chars": wire.limit,
         "read_only": wire.read_only,
-        "description": wire.description,
+        "description": USUAL_DESCRIPTIONS.get(wire.label) if wire.description is None else wire.description,
         "metadata": read_metadata(wire.metadata),
         "tags": tuple(dict.fromkeys(wire.tags or ())),
         "name": wire.template_name,

@@ -10,7 +10,7 @@ from kelpie.api.letta.block_shapes import BlockOut
 from kelpie.api.letta.house import House
 from kelpie.api.letta.models import EmbeddingConfigOut, show_embedding_config
 from kelpie.api.letta.values import ORGANIZATION_ID, USER_ID, micros_date
-from kelpie.limits import FILE_CHUNK_TOKENS_MAX, FILE_VIEW_CHARS_DEFAULT
+from kelpie.limits import FILE_CHUNK_TOKENS_MAX
 from kelpie.memory.folders import File, Folder, FolderChanges
 
 JSON_OBJECT = Meta(extra_json_schema={"type": ["object", "null"]})
@@ -166,13 +166,13 @@ async def show_known_folder(house: House, folder: Folder) -> FolderOut:
     return show_folder(folder, show_embedding_config(await house.embeddings.recall(folder.embedding)))
 
 
-def show_file_block(one: AgentFile) -> FileBlockOut:
+def show_file_block(one: AgentFile, chars_max: int) -> FileBlockOut:
     """An open file, as the model sees it."""
     return FileBlockOut(
         id=f"block-{one.id.partition('-')[2]}",
         label=f"{one.folder.name}/{one.file.name}",
         value=one.view,
-        limit=max(len(one.view), FILE_VIEW_CHARS_DEFAULT),
+        limit=max(len(one.view), chars_max),
         file_id=one.file.id,
         source_id=one.folder.id,
         is_open=one.state.is_open,

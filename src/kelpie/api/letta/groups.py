@@ -16,6 +16,7 @@ from kelpie.api.letta.group_shapes import (
 )
 from kelpie.api.letta.house import House
 from kelpie.api.letta.paging import Order, PageLimit, read_cursor, read_page
+from kelpie.api.letta.values import MessageOut
 from kelpie.api.route import Ask, Route
 from kelpie.ids import AgentId, BlockId, parse_id
 from kelpie.tools.function import builtin_tool_id
@@ -100,11 +101,12 @@ async def modify_group(house: House, ask: Ask[None, GroupEdit]) -> GroupOut:
     return show_group(view)
 
 
-async def delete_group(house: House, ask: Ask[None, None]) -> None:
+async def delete_group(house: House, ask: Ask[None, None]) -> MessageOut:
     """Remove a group; its agents stay."""
     group_id = ask.path["group_id"]
     await house.groups.all.get(group_id)
     await close_group(house, group_id, with_members=False)
+    return MessageOut(message=f"Group id={group_id} successfully deleted")
 
 
 async def attach_block(house: House, ask: Ask[None, None]) -> None:
@@ -222,7 +224,7 @@ ROUTES = (
         tag="groups",
         handler=delete_group,
         refusals=(404, 409),
-        answer=None,
+        answer=MessageOut,
         deprecated=True,
     ),
     Route(

@@ -18,6 +18,7 @@ from kelpie.api.letta.passage_shapes import (
     read_passage,
     show_passages,
 )
+from kelpie.api.letta.values import MessageOut
 from kelpie.api.route import Ask, Route
 from kelpie.ids import AgentId, PassageId
 from kelpie.memory.archive import PassageQuery
@@ -96,12 +97,6 @@ class PassageHitOut(Struct, frozen=True, kw_only=True):
     metadata: RanksOut
 
 
-class ForgottenOut(Struct, frozen=True, kw_only=True):
-    """That a passage is gone."""
-
-    message: str
-
-
 async def list_passages(house: House, ask: Ask[ListPassages, None]) -> list[PassageOut]:
     """A page of what the agent keeps, the oldest first unless asked otherwise."""
     query = ask.query
@@ -147,11 +142,11 @@ async def search_archival_memory(house: House, ask: Ask[SearchArchivalMemory, No
     return ArchivalHitsOut(results=shown, count=len(shown))
 
 
-async def delete_passage(house: House, ask: Ask[None, None]) -> ForgottenOut:
+async def delete_passage(house: House, ask: Ask[None, None]) -> MessageOut:
     """Forget a passage."""
     passage_id = PassageId(ask.path["memory_id"])
     await house.archival.remove(AgentId(ask.path["agent_id"]), passage_id)
-    return ForgottenOut(message=f"Memory id={passage_id} successfully deleted")
+    return MessageOut(message=f"Memory id={passage_id} successfully deleted")
 
 
 async def search_passages(house: House, ask: Ask[None, SearchPassagesIn]) -> list[PassageHitOut]:
@@ -254,7 +249,7 @@ ROUTES = (
         summary="Remove a passage from an agent's archive",
         tag="agents",
         handler=delete_passage,
-        answer=ForgottenOut,
+        answer=MessageOut,
         refusals=(404, 409),
     ),
     Route(

@@ -6,7 +6,7 @@ from kelpie.api.errors import KeyRefused
 from kelpie.api.letta.house import House
 from kelpie.api.letta.paging import Order, PageLimit, read_page
 from kelpie.api.letta.provider_kinds import ProviderType, read_address
-from kelpie.api.letta.values import ORGANIZATION_ID, micros_date, optional_date
+from kelpie.api.letta.values import ORGANIZATION_ID, MessageOut, micros_date, optional_date
 from kelpie.api.route import Ask, Route
 from kelpie.errors import ModelRefused
 from kelpie.llm.provider import ProviderSettings
@@ -73,12 +73,6 @@ class ListProviders(Struct, frozen=True, kw_only=True):
     order_by: str | None = None
     name: str | None = None
     provider_type: ProviderType | None = None
-
-
-class Told(Struct, frozen=True, kw_only=True):
-    """A sentence that all is well."""
-
-    message: str
 
 
 def show_provider(record: ProviderRecord) -> ProviderOut:
@@ -162,14 +156,14 @@ async def modify_provider(house: House, ask: Ask[None, ProviderEdit]) -> Provide
     return show_provider(record)
 
 
-async def delete_provider(house: House, ask: Ask[None, None]) -> Told:
+async def delete_provider(house: House, ask: Ask[None, None]) -> MessageOut:
     """Forget a provider and its key. Agents that name its models stay; their next message is told what is missing."""
     record = await house.providers.delete(ask.path["provider_id"])
     house.memo.forget(record.name)
-    return Told(message=f"Provider id={record.id} successfully deleted")
+    return MessageOut(message=f"Provider id={record.id} successfully deleted")
 
 
-async def check_provider(house: House, ask: Ask[None, ProviderCheckIn]) -> Told:
+async def check_provider(house: House, ask: Ask[None, ProviderCheckIn]) -> MessageOut:
     """Whether a provider answers and takes the key, before it is stored."""
     fields = read_fields(ask.body.provider_type, ask.body)
     settings = ProviderSettings(
@@ -178,7 +172,7 @@ async def check_provider(house: House, ask: Ask[None, ProviderCheckIn]) -> Told:
     return await _checked(house, settings)
 
 
-async def check_existing_provider(house: House, ask: Ask[None, None]) -> Told:
+async def check_existing_provider(house: House, ask: Ask[None, None]) -> MessageOut:
     """Whether a stored provider answers and takes its key."""
     return await _checked(house, house.providers.settings_of(await house.providers.get(ask.path["provider_id"])))
 
@@ -191,14 +185,14 @@ async def refresh_provider_models(house: House, ask: Ask[None, None]) -> Provide
     return show_provider(await house.providers.note_synced(record.id))
 
 
-async def _checked(house: House, settings: ProviderSettings) -> Told:
+async def _checked(house: House, settings: ProviderSettings) -> MessageOut:
     try:
         models = await house.line.check(settings)
     except ModelRefused as error:
         if error.fields.get("status") in _KEY_STATUSES:
             raise KeyRefused(error.sentence) from None
         raise
-    return Told(message=f"Valid api key for provider_type={settings.brand}: {models} models are listed")
+    return MessageOut(message=f"Valid api key for provider_type={settings.brand}: {models} models are listed")
 
 
 ROUTES = (
@@ -232,7 +226,7 @@ ROUTES = (
         tag="providers",
         handler=check_provider,
         body=ProviderCheckIn,
-        answer=Told,
+        answer=MessageOut,
         refusals=(400, 401, 503),
     ),
     Route(
@@ -263,7 +257,7 @@ ROUTES = (
         summary="Delete a provider",
         tag="providers",
         handler=delete_provider,
-        answer=Told,
+        answer=MessageOut,
         refusals=(404, 409),
     ),
     Route(
@@ -273,7 +267,7 @@ ROUTES = (
         summary="Whether a stored provider takes its key",
         tag="providers",
         handler=check_existing_provider,
-        answer=Told,
+        answer=MessageOut,
         refusals=(400, 401, 404, 503),
     ),
     Route(

@@ -3,6 +3,8 @@
 import functools
 from datetime import UTC, datetime
 
+from msgspec import Struct
+
 from kelpie.api.errors import Malformed
 
 USER_ID = "user-00000000-0000-4000-8000-000000000000"
@@ -10,6 +12,12 @@ ORGANIZATION_ID = "org-00000000-0000-4000-8000-000000000000"
 COMPATIBLE_VERSION = "0.16.8"  # whose behaviour this door has; clients compare it
 _SECOND_US = 1_000_000
 _SECONDS_KEPT = 4_096
+
+
+class MessageOut(Struct, frozen=True, kw_only=True):
+    """A sentence that all is well."""
+
+    message: str
 
 
 @functools.lru_cache(maxsize=_SECONDS_KEPT)

@@ -190,6 +190,7 @@ def _show_context(
                     "name": tool.name,
                     "description": tool.description,
                     "parameters": msgspec.json.decode(tool.parameters),
+                    "strict": None,
                 },
             }
             for tool in prompt.tools
@@ -207,6 +208,8 @@ def _show_row(stored: StoredMessage) -> dict[str, Any]:
     )
     del row["type"]
     row["role"] = stored.kind
+    row |= dict.fromkeys(("created_by_id", "last_updated_by_id", "updated_at", "is_err"))
+    row["approvals"] = row["approvals"] or None
     return row | {"conversation_id": stored.conversation_id, "run_id": stored.run_id, "step_id": stored.step_id}
 
 

@@ -46,12 +46,12 @@ def test_a_reply_of_several_parts_becomes_several_messages_of_one_id(run: Run) -
             assert reply["usage"]["prompt_tokens"] == 7
             listed = await visitor.ok("GET", path)
             assert [one["message_type"] for one in listed] == [
-                "assistant_message",
-                "reasoning_message",
-                "user_message",
                 "system_message",
+                "user_message",
+                "reasoning_message",
+                "assistant_message",
             ]
-            assert listed[2]["name"] == "ada"
+            assert listed[1]["name"] == "ada"
 
     run(scenario())
 
@@ -162,7 +162,7 @@ def test_only_the_types_asked_for_are_returned(run: Run) -> None:
     run(scenario())
 
 
-def test_a_page_counts_stored_messages_and_cursors_follow_the_order(run: Run) -> None:
+def test_a_page_counts_stored_messages_and_cursors_are_in_time(run: Run) -> None:
     async def scenario() -> None:
         async with visit() as visitor:
             path = await messages_path(visitor)
@@ -170,14 +170,17 @@ def test_a_page_counts_stored_messages_and_cursors_follow_the_order(run: Run) ->
                 await visitor.ok("POST", path, user(word))
             every = [one["id"] for one in await visitor.ok("GET", path, query={"order": "asc"})]
             assert len(every) == 7
-            for order, ids in (("asc", every), ("desc", every[::-1])):
-                pages, cursor = [], {}
-                while page := await visitor.ok("GET", path, query={"order": order, "limit": 3, **cursor}):
-                    pages += [one["id"] for one in page]
-                    cursor = {"after": page[-1]["id"]}
-                assert pages == ids
-            newer = await visitor.ok("GET", path, query={"before": every[4]})
-            assert [one["id"] for one in newer] == every[5:][::-1]
+            forwards, cursor = [], {}
+            while page := await visitor.ok("GET", path, query={"order": "asc", "limit": 3, **cursor}):
+                forwards += [one["id"] for one in page]
+                cursor = {"after": page[-1]["id"]}
+            backwards, cursor = [], {}
+            while page := await visitor.ok("GET", path, query={"limit": 3, **cursor}):
+                backwards = [*[one["id"] for one in page], *backwards]
+                cursor = {"before": page[0]["id"]}
+            assert forwards == backwards == every
+            newer = await visitor.ok("GET", path, query={"after": every[4]})
+            assert [one["id"] for one in newer] == every[5:]
 
     run(scenario())
 

@@ -153,7 +153,7 @@ def show_tool_entity(tool: Tool, numbers: Numbers) -> Entity:
 def show_block_entity(block: Any, numbers: Numbers) -> Entity:
     """A block, its id made short."""
     shown: Entity = msgspec.json.decode(msgspec.json.encode(show_block(block)))
-    shown.pop("created_by_id"), shown.pop("last_updated_by_id")
+    del shown["created_by_id"], shown["last_updated_by_id"]
     return {**shown, "tags": shown["tags"] or None, "id": numbers.of("block", block.id)}
 
 
