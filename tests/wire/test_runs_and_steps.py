@@ -91,12 +91,13 @@ def test_a_trace_is_what_the_model_was_sent(
 def test_a_trace_stays_as_it_was_when_the_agent_changes(
     client: Letta, models: ModelServer, make_agent: MakeAgent
 ) -> None:
-    """System prompt, blocks and tools change; the trace of an older step does not."""
-    agent = make_agent(OPENAI)
+    """System prompt, blocks, tools and time zone change; the trace of an older step does not."""
+    agent = make_agent(OPENAI, timezone="Asia/Tokyo")
     word = mark("old")
+    talk(client, agent.id, insert_into("human", mark()))
     run_id = talk(client, agent.id, reply_with(word))
     (step,) = client.runs.steps.list(run_id)
-    client.agents.update(agent.id, system="Be another one.")
+    client.agents.update(agent.id, system="Be another one.", timezone="Europe/Berlin")
     client.agents.blocks.update("human", agent_id=agent.id, value="Name: Grace")
     for tool in client.agents.tools.list(agent.id):
         client.agents.tools.detach(tool.id, agent_id=agent.id)
@@ -104,6 +105,7 @@ def test_a_trace_stays_as_it_was_when_the_agent_changes(
     (sent,) = [body for body in models.requests(word) if word in str(body["messages"][-1])]
     trace = client.steps.trace.retrieve(step.id)
     assert trace is not None and trace.request_json == sent
+    assert "JST+0900" in str(sent["messages"]), "tools tell their times as the agent's people do"
 
 
 def test_a_failed_step_says_why(client: Letta, make_agent: MakeAgent) -> None:

@@ -185,7 +185,7 @@ class Performer:
         assert run.id == turn.run_id
         request = make_request(prompt, window, turn.step_id, logprobs=run.options.logprobs)
         on_delta = self._previewer(turn, run, message_id, prompt.step_tools.policy, keep_pieces)
-        asking = Asking(self.world.wall, prompt.info, request, prompt.context_tokens, on_delta)
+        asking = Asking(self.world.wall, prompt, request, on_delta)
         try:
             reply = await self._models.ask(prompt.info, request, asking.on_delta)
             _check_reply(reply)

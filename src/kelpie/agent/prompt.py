@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from kelpie.agent.moments import zone_of
 from kelpie.agent.offers import StepTools
 from kelpie.agent.state import AgentSettings
 from kelpie.agent.wording import tell_returns
@@ -33,10 +34,11 @@ def make_request(
 ) -> ModelRequest:
     """What the model is asked with this window."""
     assert prompt.tools == prompt.step_tools.definitions
+    zone = zone_of(prompt.settings.timezone)
     return ModelRequest(
         model=prompt.info.model,
         system=prompt.shown,
-        messages=prompt_messages([tell_returns(message) for message in window]),
+        messages=prompt_messages([tell_returns(message, zone) for message in window]),
         tools=prompt.tools,
         must_call=prompt.step_tools.must_call,
         sampling=prompt.settings.sampling,

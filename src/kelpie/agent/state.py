@@ -273,10 +273,11 @@ class Answered(Struct, frozen=True, kw_only=True):
 
 
 class Shown(Struct, frozen=True, array_like=True):
-    """The hashes of what a model was shown beside the messages."""
+    """The hashes of what a model was shown beside the messages, and the zone in which these told their times."""
 
     system: str
     tools: str
+    zone: str = "UTC"
 
 
 class AgentState(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="form", tag=1):

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from kelpie.agent.prompt import Prompt
 from kelpie.agent.state import AgentState, RunError, Shown, StopReason, Turn
 from kelpie.ids import AgentId, ConversationId, RunId, StepId, ThreadId
 from kelpie.limits import SHOWN_BYTES_MAX
@@ -99,14 +100,11 @@ SHOWN = Space("shown", ShownText, large=True)  # at(agent_id, hash)
 class Asking:
     """One call of a model while it is made."""
 
-    def __init__(
-        self, wall: WallClock, info: ModelInfo, request: ModelRequest, context_tokens: int, on_delta: OnDelta | None
-    ) -> None:
-        assert context_tokens > 0
+    def __init__(self, wall: WallClock, prompt: Prompt, request: ModelRequest, on_delta: OnDelta | None) -> None:
+        assert prompt.context_tokens > 0
         self._wall = wall
-        self._info = info
+        self._prompt = prompt
         self._request = request
-        self._context_tokens = context_tokens
         self._on_delta = on_delta
         self._begun_at_us = wall.now_us()
         self._first_ns: int | None = None
@@ -122,13 +120,13 @@ class Asking:
         assert self._first_ns is None or self._first_ns >= 0
         assert self._first_ns is None or self._on_delta is not None
         return Account(
-            info=self._info,
+            info=self._prompt.info,
             request=msgspec.structs.replace(request, system="", messages=(), tools=()),
             streamed=self._on_delta is not None,
-            context_tokens=self._context_tokens,
+            context_tokens=self._prompt.context_tokens,
             system=request.system,
             tools=tools,
-            shown=Shown(system=_hash(request.system.encode()), tools=_hash(tools)),
+            shown=Shown(_hash(request.system.encode()), _hash(tools), self._prompt.settings.timezone),
             begun_at_us=self._begun_at_us,
             asked_ns=ns_since(self._begun_at_us, self._wall),
             first_ns=self._first_ns,

@@ -7,6 +7,7 @@ of one call are one call here, and the calls that write summaries are not steps 
 import msgspec
 from msgspec import Raw, Struct
 
+from kelpie.agent.moments import zone_of
 from kelpie.agent.steps import SHOWN, StepRecord
 from kelpie.agent.wording import tell_returns
 from kelpie.ids import AgentId
@@ -49,12 +50,13 @@ async def _request_of(records: Records, step: StepRecord, kept: ModelRequest) ->
     assert step.shown is not None, "a step that asked was shown something"
     system = await _shown(records, step.agent_id, step.shown.system)
     tools = await _shown(records, step.agent_id, step.shown.tools)
+    zone = zone_of(step.shown.zone)
     seqs = [seq for first, last in step.window for seq in range(first, last + 1)]
     window = await History(records).get_many(step.thread_id, seqs)
     return msgspec.structs.replace(
         kept,
         system=NOT_KEPT if system is None else system,
-        messages=prompt_messages([tell_returns(message) for message in window]),
+        messages=prompt_messages([tell_returns(message, zone) for message in window]),
         tools=() if tools is None else _TOOLS.decode(tools),
     )
 

@@ -1,6 +1,6 @@
 """What the model is told about the results of its tools: JSON text with status, message and time."""
 
-from datetime import UTC, datetime
+from datetime import datetime, tzinfo
 
 import msgspec
 
@@ -10,11 +10,11 @@ from kelpie.memory.history import StoredMessage
 _ENCODER = msgspec.json.Encoder()
 
 
-def tell_returns(message: StoredMessage) -> StoredMessage:
-    """The message as a prompt carries it: each tool return wrapped, everything else as it is."""
+def tell_returns(message: StoredMessage, zone: tzinfo) -> StoredMessage:
+    """The message as a prompt carries it: each tool return wrapped, with its time in the agent's zone."""
     if message.kind != "tool":
         return message
-    when = datetime.fromtimestamp(message.created_at_us / 1_000_000, UTC).strftime("%Y-%m-%d %I:%M:%S %p UTC%z")
+    when = datetime.fromtimestamp(message.created_at_us / 1_000_000, zone).strftime("%Y-%m-%d %I:%M:%S %p %Z%z")
     parts = tuple(
         msgspec.structs.replace(part, text=_wrap(part, when)) if isinstance(part, ToolReturnPart) else part
         for part in message.parts

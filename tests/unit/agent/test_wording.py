@@ -1,5 +1,8 @@
 """Goal: the model is told what a tool returned, how it went and when; a return that must be shorter says so."""
 
+from datetime import UTC
+from zoneinfo import ZoneInfo
+
 import msgspec
 
 from kelpie.agent.wording import fit_return, tell_returns
@@ -19,14 +22,16 @@ def a_message(kind: MessageKind, *parts: ToolReturnPart | TextPart) -> StoredMes
 
 
 def test_returns_are_wrapped_and_nothing_else_is() -> None:
-    told = tell_returns(a_message("tool", a_return("fine"), a_return('bad "thing"', ok=False)))
+    told = tell_returns(a_message("tool", a_return("fine"), a_return('bad "thing"', ok=False)), UTC)
     shown = [msgspec.json.decode(part.text) for part in told.parts]  # type: ignore[union-attr]
     assert shown == [
         {"status": "OK", "message": "fine", "time": "2023-11-14 10:13:20 PM UTC+0000"},
         {"status": "Failed", "message": 'bad "thing"', "time": "2023-11-14 10:13:20 PM UTC+0000"},
     ]
     plain = a_message("user", TextPart(text="hi"))
-    assert tell_returns(plain) is plain
+    assert tell_returns(plain, UTC) is plain
+    (told,) = tell_returns(a_message("tool", a_return("fine")), ZoneInfo("Europe/Berlin")).parts
+    assert "2023-11-14 11:13:20 PM CET+0100" in told.text  # type: ignore[union-attr]
 
 
 def test_a_return_that_fits_is_left_alone_and_any_other_is_made_to_fit() -> None:
