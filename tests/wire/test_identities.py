@@ -27,7 +27,8 @@ def test_an_identity_is_made_read_listed_counted_and_removed(wire: Wire) -> None
     assert wire.get(PATH, identifier_key=made["identifier_key"]) == [made]
     assert wire.get(PATH, name=made["name"].upper(), identity_type="user") == [made]
     assert wire.get(PATH, name=made["name"], identity_type="org") == []
-    assert "already exists" in wire.refuse("POST", PATH, 409, {**made, "identity_type": "user"})
+    taken = wire.refuse("POST", PATH, 409, {**made, "identity_type": "user"})
+    assert f"name '{made['identifier_key']}' already exists" in taken
     assert wire.delete(f"{PATH}{made['id']}") is None
     assert "not found" in wire.refuse("GET", f"{PATH}{made['id']}", 404)
     assert "not found" in wire.refuse("DELETE", f"{PATH}{made['id']}", 404)

@@ -241,7 +241,8 @@ class Collection(Generic[T]):
             return
         other = await self.find_named(name)
         if other is not None and other.value.id != record.id:
-            raise AlreadyExists(f"{self._title} with name '{name[:200]}' already exists", name=name[:200])
+            shown = name.rpartition("\0")[2][:200]  # a name may have a place before it
+            raise AlreadyExists(f"{self._title} with name '{shown}' already exists", name=shown)
 
     async def _committed(self, batch: Batch, attempt: int) -> bool:
         """Whether the commit was applied; False: something checked has changed, look again."""
