@@ -66,7 +66,10 @@ class SourceRefused(InvalidInput):
 
 
 class AnswerAwaited(Refused):
-    """Tool calls wait for a client's answer, and nothing else is taken before it; `run_id` is the run that asks."""
+    """Tool calls wait for a client's answer, and nothing else is taken before it.
+
+    `run_id` is the run that asks, `message_id` the reply with the calls.
+    """
 
     code = "answer_awaited"
 

@@ -77,8 +77,21 @@ def text_of(message: dict[str, Any]) -> str:
 
 
 def history(http: httpx2.Client, agent_id: str, *, order: str = "asc", rows: int = PAGE_ROWS) -> list[dict[str, Any]]:
-    """The whole message history, read page by page."""
-    return pages(http, f"/v1/agents/{agent_id}/messages", order=order, rows=rows)
+    """The whole message history, read page by page, from its begin or from its end."""
+    path = f"/v1/agents/{agent_id}/messages"
+    if order == "asc":
+        return pages(http, path, order=order, rows=rows)
+    found: list[dict[str, Any]] = []
+    while page := _page(http, path, order=order, limit=rows, **({"before": found[0]["id"]} if found else {})):
+        found = [*page, *found]
+        assert len(found) <= PAGES_MAX * rows, f"{path} has more than {PAGES_MAX} pages, or its cursor does not move"
+    return found
+
+
+def _page(http: httpx2.Client, path: str, **query: Any) -> list[Any]:
+    answer = http.get(path, params=query)
+    assert answer.status_code == 200, answer.text
+    return list(answer.json())
 
 
 def pages(http: httpx2.Client, path: str, *, order: str = "asc", rows: int = PAGE_ROWS, **params: Any) -> list[Any]:
@@ -86,9 +99,7 @@ def pages(http: httpx2.Client, path: str, *, order: str = "asc", rows: int = PAG
     found: list[Any] = []
     cursor: dict[str, Any] = {}
     for _ in range(PAGES_MAX):
-        answer = http.get(path, params={"order": order, "limit": rows, **params, **cursor})
-        assert answer.status_code == 200, answer.text
-        page = answer.json()
+        page = _page(http, path, order=order, limit=rows, **params, **cursor)
         if not page:
             return found
         found.extend(page)

@@ -112,7 +112,7 @@ def _check_order(http: httpx2.Client, agent_id: str, messages: list[dict[str, An
     dates = [one["date"] for one in messages]
     assert dates == sorted(dates)
     backwards = list(dict.fromkeys(one["id"] for one in history(http, agent_id, order="desc", rows=37)))
-    assert backwards == list(dict.fromkeys(one["id"] for one in reversed(messages)))
+    assert backwards == list(dict.fromkeys(one["id"] for one in messages))
 
 
 def _check_turn(said: Said, turn: list[dict[str, Any]]) -> None:

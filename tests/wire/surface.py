@@ -42,7 +42,10 @@ class Operation:
         """AssertionError unless the answer is one of this operation's."""
         if status >= 400:
             said = json.loads(body)
-            assert isinstance(said.get("detail"), str) and said["detail"], f"{self.name}: {status} without a sentence"
+            told = said.get("detail")
+            if isinstance(told, dict) and told.get("code") == "PENDING_APPROVAL":
+                told = told.get("message")
+            assert isinstance(told, str) and told, f"{self.name}: {status} without a sentence"
         elif self.facts is None:
             return
         elif content_type.startswith("text/event-stream"):

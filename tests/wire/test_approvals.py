@@ -107,8 +107,11 @@ def test_what_else_is_sent_while_a_call_waits_is_refused(client: Letta, make_age
     early = wire.refuse("POST", path, 400, {"messages": answer_of("call_x", approve=True)})
     assert "No tool call is currently awaiting approval" in early
     reply = client.agents.messages.create(agent.id, messages=user(insert_into("human", "x")))
-    with pytest.raises(letta_client.ConflictError, match="waiting for approval"):
+    with pytest.raises(letta_client.ConflictError, match="waiting for approval") as waits:
         client.agents.messages.create(agent.id, messages=user("hello"))
+    told: Any = waits.value.body
+    assert told["detail"]["code"] == "PENDING_APPROVAL"
+    assert told["detail"]["pending_request_id"] == reply.messages[0].id
     wrong = wire.refuse("POST", path, 400, {"messages": answer_of("call_x", approve=True)})
     assert "invalid tool call ids" in wrong.lower()
     old = {"type": "approval", "approve": True, "approval_request_id": "message-x"}

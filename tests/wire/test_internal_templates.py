@@ -20,7 +20,7 @@ def of(deployment: str, **fields: Any) -> dict[str, Any]:
 def test_a_deployment_is_made_listed_and_deleted(client: Letta, wire: Wire, make_agent: MakeAgent) -> None:
     """Agent, blocks and group of it go; an agent that is only a member of the group stays, and so does another's."""
     deployment, other = mark("deployment"), mark("deployment")
-    block = wire.post(f"{PATH}/blocks", of(deployment, entity_id="e1", label="human", value="x", project_id="p"))
+    block = wire.post(f"{PATH}/blocks", of(deployment, entity_id="e1", label="notes", value="x", project_id="p"))
     many = [of(deployment, entity_id=f"m{at}", label="notes", value=str(at)) for at in range(2)]
     blocks = [block, *wire.post(f"{PATH}/blocks/batch", many)]
     stays = wire.post(f"{PATH}/blocks", of(other, entity_id="e1", label="human", value="y"))
@@ -35,7 +35,7 @@ def test_a_deployment_is_made_listed_and_deleted(client: Letta, wire: Wire, make
     listed = wire.get(f"{PATH}/deployment/{deployment}")
     assert [one["id"] for one in listed["entities"]] == [one["id"] for one in (*blocks, agent, group)]
     assert (listed["total_count"], listed["deployment_id"]) == (5, deployment)
-    first = {"id": block["id"], "type": "block", "name": "human", "description": None}
+    first = {"id": block["id"], "type": "block", "name": "notes", "description": None}
     assert listed["entities"][0] == {**first, "entity_id": "e1", "project_id": "p"}
     some = wire.get(f"{PATH}/deployment/{deployment}", entity_types=["agent", "group"])
     assert [(one["type"], one["name"]) for one in some["entities"]] == [("agent", "Made"), ("group", None)]

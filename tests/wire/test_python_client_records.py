@@ -49,6 +49,8 @@ def test_an_agent_without_a_name_gets_one(make_agent: MakeAgent) -> None:
 
 def test_include_picks_the_parts_that_are_given(client: Letta, make_agent: MakeAgent) -> None:
     made = make_agent(tags=["t"])
+    with pytest.raises(letta_client.UnprocessableEntityError):
+        client.agents.retrieve(made.id, include=["agent.moods"])  # type: ignore[list-item]
     tags_only = client.agents.retrieve(made.id, include=["agent.tags"])
     assert (tags_only.tags, tags_only.blocks, tags_only.tools) == (["t"], [], [])
     blocks_only = client.agents.retrieve(made.id, include=["agent.blocks"])

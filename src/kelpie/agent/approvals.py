@@ -35,7 +35,8 @@ def answers_in(messages: Sequence[InputMessage]) -> InputMessage | None:
 def check_order(state: AgentState, messages: Sequence[InputMessage]) -> None:
     """AnswerAwaited for ordinary messages while calls wait for a client."""
     if answers_in(messages) is None and state.awaiting is not None:
-        raise AnswerAwaited(f"{WAITS} (run_id={state.awaiting.run_id})", run_id=state.awaiting.run_id)
+        run_id, message_id = state.awaiting.run_id, state.awaiting.message_id
+        raise AnswerAwaited(f"{WAITS} (run_id={run_id})", run_id=run_id, message_id=message_id)
 
 
 def answered_before(state: AgentState, message: InputMessage) -> RunId | None:

@@ -24,7 +24,16 @@ from typing import Any
 import msgspec
 
 from kelpie.agent.state import RunError
-from kelpie.errors import Conflict, InvalidInput, KelpieError, LimitExceeded, OutcomeUnknown, Refused, Unavailable
+from kelpie.errors import (
+    AnswerAwaited,
+    Conflict,
+    InvalidInput,
+    KelpieError,
+    LimitExceeded,
+    OutcomeUnknown,
+    Refused,
+    Unavailable,
+)
 from kelpie.limits import RETRY_AFTER_MS
 
 STATUSES: dict[str, int] = {
@@ -141,6 +150,9 @@ def status_of(error: KelpieError) -> int:
 
 def body_of(error: KelpieError) -> bytes:
     """The JSON body that says this error."""
+    if isinstance(error, AnswerAwaited):
+        known = {"code": "PENDING_APPROVAL", "pending_request_id": error.fields["message_id"]}
+        return msgspec.json.encode({"detail": {**known, "message": error.sentence}})
     if not isinstance(error, Malformed):
         return msgspec.json.encode({"detail": sentence_of(error)})
     found = {"type": error.kind, "loc": error.place, "msg": error.sentence}

@@ -13,6 +13,7 @@ from kelpie.agent.identities import Identity
 from kelpie.agent.roster import AgentView
 from kelpie.agent.secrets import open_secrets
 from kelpie.agent.state import NO_JSON, AgentSettings, AgentState
+from kelpie.api.errors import Malformed
 from kelpie.api.letta.block_shapes import BlockOut, show_block
 from kelpie.api.letta.folder_shapes import FileBlockOut, FolderOut, show_file_block, show_known_folder
 from kelpie.api.letta.group_shapes import GroupOut, show_group
@@ -160,9 +161,14 @@ _NOTHING_KEPT = KeptFields()
 
 
 def read_parts(include: list[str] | None, relationships: list[str] | None) -> frozenset[str]:
-    """Which parts to show; both lists name some, the second in older words."""
+    """Which parts to show; both lists name some, the second in older words. Raises Malformed."""
     if include is None and relationships is None:
         return ALL_PARTS
+    for at, name in enumerate(include or []):
+        if name not in ALL_PARTS:
+            raise Malformed(
+                f"'{name[:80]}' is no part of an agent", place=("query", "include", at), kind="literal_error"
+            )
     return frozenset([*(include or []), *(_OLD_PARTS.get(name, name) for name in relationships or [])])
 
 
