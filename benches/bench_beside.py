@@ -5,7 +5,7 @@ The command is that of a genuine server 0.16.8, the database a PostgreSQL with i
 says how it is started. It is measured in its default set-up, then tuned, then ours: each alone on core 0, with the
 client and a model that answers at once on core 1. CPU is that of the server's own process while four clients keep it
 busy: its PostgreSQL is not counted, our SQLite is. Waits are what one client alone sees. Without a program nothing is
-measured, and that is said.
+measured, and that is said; `--ours` then measures ours alone, without aims.
 """
 
 import argparse
@@ -80,8 +80,9 @@ def main() -> None:
     parser.add_argument("--program", type=Path, help="the genuine server's command")
     parser.add_argument("--database", help="the URI of its PostgreSQL")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions, rougher numbers")
+    parser.add_argument("--ours", action="store_true", help="only ours, as it is measured beside the other")
     options = parser.parse_args()
-    if options.program is None or options.database is None:
+    if not options.ours and (options.program is None or options.database is None):
         print("not measured: this bench needs --program and --database of a genuine retired server, see --help")
         return
     os.sched_setaffinity(0, {CLIENT_CORE})
@@ -94,21 +95,24 @@ def main() -> None:
             found = measure_all(options, directory, model)
         finally:
             model.kill()
-    lines, kept = table(*found)
+    lines, kept = table(*found) if len(found) == 3 else (table_of_ours(*found), True)
     print("\n".join(lines))
     sys.exit(0 if kept else 1)
 
 
-def measure_all(options: argparse.Namespace, directory: Path, model: InstantModel) -> tuple[Found, Found, Found]:
-    """The retired server by default and tuned, then ours."""
+def measure_all(options: argparse.Namespace, directory: Path, model: InstantModel) -> list[Found]:
+    """The retired server by default and tuned, then ours; or ours alone."""
     theirs, ours = (THEIRS_QUICK, OURS_QUICK) if options.quick else (THEIRS, OURS)
     found: list[Found] = []
+    own = PinnedServer(directory, model)
+    if options.ours:
+        return [measure(own, "openai/instant", ours)]
     for tuned in (False, True):
         server = RetiredServer(
             options.program.absolute(), options.database, directory, model.url, core=SERVER_CORE, tuned=tuned
         )
         found.append(measure(server, "openai-proxy/instant", theirs))
-    return found[0], found[1], measure(PinnedServer(directory, model), "openai/instant", ours)
+    return [*found, measure(own, "openai/instant", ours)]
 
 
 def measure(server: Program, handle: str, counts: Counts) -> Found:
@@ -260,6 +264,12 @@ def table(default: Found, tuned: Found, ours: Found) -> tuple[list[str], bool]:
         shown = " | ".join(f"{size / (1 << 20):.0f} MiB" for size in sizes)
         lines.append(f"| {name} | {shown} | {AIM_MEMORY}x: {small:.1f}x |")
     return lines, met and quick >= AIM_START
+
+
+def table_of_ours(ours: Found) -> list[str]:
+    """The CPU and the waits of ours alone."""
+    rows = [f"| {case} | {own.cpu_ms:.2f} ms | {own.p50_ms:.2f} ms |" for case, own in ours.cases.items()]
+    return ["| | CPU of the server | one client waits, p50 |", "|---|---|---|", *rows]
 
 
 if __name__ == "__main__":
