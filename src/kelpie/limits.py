@@ -21,6 +21,7 @@ RECORD_CHUNKS_MAX = RECORD_BYTES_MAX // VALUE_BYTES_MAX + 1
 
 COLLECTION_SCANNED_MAX = 100_000  # records that one filtered list or count looks at
 COLLECTION_READ_AT_ONCE = 64  # of possibly RECORD_BYTES_MAX each, though hardly any is
+LINKS_LOOKED_AT_MAX = 64  # by one who asks which records of a page have any
 LINKS_MAX = 10_000  # of one record on one side, where all of them are read at once
 
 EDIT_ATTEMPTS_MAX = 24  # an edit that loses against other edits this often is answered with Conflict

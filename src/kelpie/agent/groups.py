@@ -131,6 +131,10 @@ class Groups:
                 return await self.view(found[0])
         return None
 
+    async def leading(self, agent_ids: Sequence[AgentId]) -> frozenset[str]:
+        """Those of the agents that may manage a group (see `led_by`); the others do not. Usually one read."""
+        return await self.managed.linked_among(agent_ids)
+
     def build(self, pattern: Pattern, agent_ids: Sequence[AgentId], description: str, **fields: object) -> Group:
         """A new group, checked but not stored."""
         made = Group(

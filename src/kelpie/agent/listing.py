@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from kelpie.agent.roster import AgentView, not_found
+from kelpie.agent.roster import not_found
 from kelpie.agent.state import (
     AGENTS,
     AGENTS_BY_TIME,
@@ -14,17 +14,19 @@ from kelpie.agent.state import (
     AgentState,
     StopReason,
 )
+from kelpie.agent.view import AgentView, view_of
 from kelpie.errors import LimitExceeded
 from kelpie.ids import AgentId
 from kelpie.limits import AGENTS_SCANNED_MAX, GET_KEYS_MAX, PAGE_ROWS_MAX, SCAN_ROWS_MAX
 from kelpie.memory.blocks import Block, Blocks
 from kelpie.storage import keys
-from kelpie.storage.paging import Page
+from kelpie.storage.paging import Page, rows_to_read
 from kelpie.storage.records import Found, Records, Space
 
 READ_AT_ONCE = 64  # records of possibly RECORD_BYTES_MAX each, though hardly any is
 TAGS_AGENTS_MAX = 10_000
 T = TypeVar("T", bound=Struct)
+_Pair = tuple[Found[AgentSettings], Found[AgentState]]
 
 
 class AgentFilter(Struct, frozen=True, kw_only=True):
@@ -60,15 +62,16 @@ class Listing:
         if wanted.among is not None:
             found = await self._among(wanted, start, end)
             assert start <= end
-            found.sort(key=lambda pair: (pair[0].created_at_us, pair[0].id), reverse=page.newest_first)
+            found.sort(key=lambda pair: (pair[0].value.created_at_us, pair[0].value.id), reverse=page.newest_first)
             return await self._with_blocks(found[: page.limit], with_blocks)
-        views: list[tuple[AgentSettings, AgentState]] = []
+        views: list[_Pair] = []
         scanned = 0
         while len(views) < page.limit and scanned < AGENTS_SCANNED_MAX:
-            rows = await self._scan(AGENTS_BY_TIME, start, end, READ_AT_ONCE, page.newest_first)
+            at_once = rows_to_read(page.limit, scanned, READ_AT_ONCE)
+            rows = await self._scan(AGENTS_BY_TIME, start, end, at_once, page.newest_first)
             pairs = await self._pairs([row.value.id for row in rows])
-            views += [pair for pair in pairs if _is_wanted(pair[0], pair[1], wanted)]
-            if len(rows) < READ_AT_ONCE:
+            views += [pair for pair in pairs if _is_wanted(pair, wanted)]
+            if len(rows) < at_once:
                 break
             start, end = _beyond(rows[-1].key, start, end, page.newest_first)
             scanned += len(rows)
@@ -89,7 +92,7 @@ class Listing:
                 counted += len(rows)
             else:
                 pairs = await self._pairs([row.value.id for row in rows])
-                counted += sum(_is_wanted(settings, state, wanted) for settings, state in pairs)
+                counted += sum(_is_wanted(pair, wanted) for pair in pairs)
             if len(rows) < at_once:
                 return counted
             start, end = _beyond(rows[-1].key, start, end, False)
@@ -103,7 +106,7 @@ class Listing:
     async def some(self, agent_ids: Sequence[AgentId], *, with_blocks: bool = True) -> list[AgentView]:
         """These agents, those that are there, in this order."""
         assert len(agent_ids) <= PAGE_ROWS_MAX
-        views: list[tuple[AgentSettings, AgentState]] = []
+        views: list[_Pair] = []
         for start in range(0, len(agent_ids), READ_AT_ONCE):
             views += await self._pairs(agent_ids[start : start + READ_AT_ONCE])
         return await self._with_blocks(views, with_blocks)
@@ -126,7 +129,7 @@ class Listing:
             assert start <= end
             assert len(rows) <= READ_AT_ONCE
             for settings, _state in await self._pairs([row.value.id for row in rows]):
-                tags.update(settings.tags)
+                tags.update(settings.value.tags)
             if len(rows) < READ_AT_ONCE:
                 return sorted(tags)
             start, end = _beyond(rows[-1].key, start, end, False)
@@ -138,46 +141,35 @@ class Listing:
 
     # -- inside --------------------------------------------------------------------------------------------
 
-    async def _among(self, wanted: AgentFilter, start: bytes, end: bytes) -> list[tuple[AgentSettings, AgentState]]:
+    async def _among(self, wanted: AgentFilter, start: bytes, end: bytes) -> list[_Pair]:
         """Those of the named agents that are wanted and stand in the range."""
         assert wanted.among is not None
-        found: list[tuple[AgentSettings, AgentState]] = []
+        found: list[_Pair] = []
         for at in range(0, len(wanted.among), READ_AT_ONCE):
             for pair in await self._pairs([AgentId(one) for one in wanted.among[at : at + READ_AT_ONCE]]):
-                key = AGENTS_BY_TIME.at(pair[0].created_at_us, pair[0].id).key
-                if start <= key < end and _is_wanted(*pair, wanted):
+                key = AGENTS_BY_TIME.at(pair[0].value.created_at_us, pair[0].value.id).key
+                if start <= key < end and _is_wanted(pair, wanted):
                     found.append(pair)
         assert len(found) <= len(wanted.among)
         return found
 
-    async def _pairs(self, agent_ids: Sequence[AgentId]) -> list[tuple[AgentSettings, AgentState]]:
-        """Settings and state of the agents that are there."""
-        assert len(agent_ids) <= GET_KEYS_MAX
-        settings = await self._records.get_all([AGENTS.at(agent_id) for agent_id in agent_ids])
-        states = await self._records.get_all([STATES.at(agent_id) for agent_id in agent_ids])
-        return [
-            (one.value, two.value)
-            for one, two in zip(settings, states, strict=True)
-            if one is not None and two is not None
-        ]
+    async def _pairs(self, agent_ids: Sequence[AgentId]) -> list[_Pair]:
+        """Settings and state of the agents that are there, of each from one snapshot."""
+        assert len(agent_ids) * 2 <= GET_KEYS_MAX
+        pairs = await self._records.get_pairs([(AGENTS.at(each), STATES.at(each)) for each in agent_ids])
+        return [(one, two) for one, two in pairs if one is not None and two is not None]
 
-    async def _with_blocks(
-        self, pairs: Sequence[tuple[AgentSettings, AgentState]], with_blocks: bool
-    ) -> list[AgentView]:
-        wanted = sorted({ref.id for settings, _ in pairs for ref in settings.blocks}) if with_blocks else []
+    async def _with_blocks(self, pairs: Sequence[_Pair], with_blocks: bool) -> list[AgentView]:
+        wanted = sorted({ref.id for settings, _ in pairs for ref in settings.value.blocks}) if with_blocks else []
         assert len(pairs) <= PAGE_ROWS_MAX
-        blocks: dict[str, Block] = {}
+        blocks: dict[str, Found[Block]] = {}
         for start in range(0, len(wanted), READ_AT_ONCE):
             for found in await self._blocks.get_many(wanted[start : start + READ_AT_ONCE]):
                 if found is not None:
-                    blocks[found.value.id] = found.value
+                    blocks[found.value.id] = found
         assert len(blocks) <= len(wanted)
         return [
-            AgentView(
-                settings=settings,
-                state=state,
-                blocks=tuple(blocks[ref.id] for ref in settings.blocks if ref.id in blocks),
-            )
+            view_of(settings, state, [blocks.get(ref.id) for ref in settings.value.blocks] if with_blocks else ())
             for settings, state in pairs
         ]
 
@@ -213,7 +205,8 @@ def _beyond(key: bytes, start: bytes, end: bytes, newest_first: bool) -> tuple[b
     return (start, key) if newest_first else (key + b"\0", end)
 
 
-def _is_wanted(settings: AgentSettings, state: AgentState, wanted: AgentFilter) -> bool:
+def _is_wanted(pair: _Pair, wanted: AgentFilter) -> bool:
+    settings, state = pair[0].value, pair[1].value
     if wanted.name is not None and settings.name != wanted.name:
         return False
     if wanted.text is not None and wanted.text.casefold() not in settings.name.casefold():

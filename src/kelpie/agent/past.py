@@ -14,7 +14,7 @@ from kelpie.ids import AgentId, ConversationId, RunId, StepId
 from kelpie.limits import EDIT_ATTEMPTS_MAX, PAGE_ROWS_MAX, RUNS_SCANNED_MAX
 from kelpie.memory.history import History, StoredMessage
 from kelpie.storage import keys
-from kelpie.storage.paging import Page
+from kelpie.storage.paging import Page, rows_to_read
 from kelpie.storage.records import Batch, Found, Records, Space, stand_back
 from kelpie.world import Entropy
 
@@ -71,12 +71,14 @@ class Past:
         assert 0 < page.limit <= PAGE_ROWS_MAX
         start, end = await self._bounds(whose, page)
         wanted: list[Run] = []
-        for scanned in range(0, RUNS_SCANNED_MAX, READ_AT_ONCE):
-            assert scanned >= 0
-            runs, start, end = await self._next(whose, start, end, page.newest_first)
+        scanned = 0
+        while scanned < RUNS_SCANNED_MAX:
+            at_once = rows_to_read(page.limit, scanned, READ_AT_ONCE)
+            runs, start, end = await self._next(whose, start, end, page.newest_first, at_once)
             wanted += [run for run in runs if is_wanted(run)]
             if len(wanted) >= page.limit or start >= end:
                 return wanted[: page.limit]
+            scanned += at_once
         raise _too_many()
 
     async def every_run(self, whose: Whose, is_wanted: Callable[[Run], bool]) -> list[Run]:
@@ -85,7 +87,7 @@ class Past:
         wanted: list[Run] = []
         for scanned in range(0, RUNS_SCANNED_MAX, READ_AT_ONCE):
             assert scanned >= 0
-            runs, start, end = await self._next(whose, start, end, True)
+            runs, start, end = await self._next(whose, start, end, True, READ_AT_ONCE)
             wanted += [run for run in runs if is_wanted(run)]
             if start >= end:
                 return wanted
@@ -159,7 +161,7 @@ class Past:
         wanted: list[Step] = []
         for scanned in range(0, RUNS_SCANNED_MAX, READ_AT_ONCE):
             assert scanned >= 0
-            found, start, end = await self._next(whose, start, end, page.newest_first)
+            found, start, end = await self._next(whose, start, end, page.newest_first, READ_AT_ONCE)
             for run in found:
                 if may_have(run):
                     steps = await self.steps_of(run)
@@ -277,17 +279,19 @@ class Past:
         space, prefix = whose.index
         return space.at(*prefix, found.value.created_at_us, run_id).key
 
-    async def _next(self, whose: Whose, start: bytes, end: bytes, newest_first: bool) -> tuple[list[Run], bytes, bytes]:
+    async def _next(
+        self, whose: Whose, start: bytes, end: bytes, newest_first: bool, at_once: int
+    ) -> tuple[list[Run], bytes, bytes]:
         """The next runs of the range, and what is left of it; start >= end when nothing is."""
         if start >= end:
             return [], end, end
         space, _ = whose.index
-        rows = await self._records.store.scan(start, end, limit=READ_AT_ONCE, reverse=newest_first)
+        rows = await self._records.store.scan(start, end, limit=at_once, reverse=newest_first)
         ids = [space.decode(row.key, row.value).id for row in rows]
         founds: list[Found[Run] | None] = await self._records.get_all([RUNS.at(run_id) for run_id in ids])
         runs = [found.value for found in founds if found is not None]
-        assert len(runs) <= len(rows) <= READ_AT_ONCE
-        if len(rows) < READ_AT_ONCE:
+        assert len(runs) <= len(rows) <= at_once
+        if len(rows) < at_once:
             return runs, end, end
         return (runs, start, rows[-1].key) if newest_first else (runs, rows[-1].key + b"\0", end)
 

@@ -8,7 +8,6 @@ and read. Who has which block is written in the settings and as links, always by
 from collections.abc import Callable, Sequence
 
 import msgspec
-from msgspec import Struct
 
 from kelpie.agent.drafts import (
     AgentChanges,
@@ -33,6 +32,7 @@ from kelpie.agent.state import (
     BlockRef,
     WindowEntry,
 )
+from kelpie.agent.view import AgentView, view_of
 from kelpie.errors import Conflict, LimitExceeded, NotFound
 from kelpie.ids import AgentId, BlockId, ThreadId, ToolId, new_agent_id, new_message_id
 from kelpie.limits import (
@@ -56,14 +56,6 @@ LINKS_PER_COMMIT = 16  # agents whose settings, of possibly RECORD_BYTES_MAX eac
 BLOCK_AGENTS_MAX = 10_000
 
 Change = Callable[[AgentSettings], AgentSettings]
-
-
-class AgentView(Struct, frozen=True, kw_only=True):
-    """An agent as it is shown: what people decided, what its owner knows, and its blocks in their order."""
-
-    settings: AgentSettings
-    state: AgentState
-    blocks: tuple[Block, ...]
 
 
 class Roster:
@@ -119,8 +111,8 @@ class Roster:
         if settings is None or state is None:
             raise not_found(agent_id)
         assert settings.value.id == state.value.id == agent_id
-        blocks = await self.blocks_of(settings.value) if with_blocks else ()
-        return AgentView(settings=settings.value, state=state.value, blocks=blocks)
+        blocks = await self._blocks_named(settings.value) if with_blocks else ()
+        return view_of(settings, state, blocks)
 
     async def get_settings(self, agent_id: AgentId) -> AgentSettings:
         """The agent's settings. Raises NotFound."""
@@ -128,9 +120,7 @@ class Roster:
 
     async def blocks_of(self, settings: AgentSettings) -> tuple[Block, ...]:
         """The blocks that the settings name, in their order; one that was removed meanwhile is left out."""
-        founds = await self._blocks.get_many([ref.id for ref in settings.blocks])
-        assert len(founds) == len(settings.blocks)
-        return tuple(found.value for found in founds if found is not None)
+        return tuple(found.value for found in await self._blocks_named(settings) if found is not None)
 
     async def get_block(self, agent_id: AgentId, label: str) -> Block:
         """The agent's block of that label. Raises NotFound."""
@@ -353,6 +343,11 @@ class Roster:
         if found is None:
             raise not_found(agent_id)
         return found
+
+    async def _blocks_named(self, settings: AgentSettings) -> list[Found[Block] | None]:
+        founds = await self._blocks.get_many([ref.id for ref in settings.blocks])
+        assert len(founds) == len(settings.blocks)
+        return founds
 
     async def _blocks_found(self, block_ids: Sequence[BlockId]) -> list[Found[Block]]:
         """These blocks, each once. Raises NotFound, naming the first that is missing."""

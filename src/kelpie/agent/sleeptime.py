@@ -2,7 +2,8 @@
 
 from kelpie.agent.drafts import NewAgent, NewBlock
 from kelpie.agent.groups import BACKGROUND, Groups, GroupView, Pattern
-from kelpie.agent.roster import AgentView, Roster
+from kelpie.agent.roster import Roster
+from kelpie.agent.view import AgentView
 
 FREQUENCY_DEFAULT = 5
 BUFFER_MIN_DEFAULT = 15

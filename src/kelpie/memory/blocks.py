@@ -32,6 +32,7 @@ from kelpie.limits import (
 from kelpie.memory.block_history import BLOCK_VERSIONS, put_version
 from kelpie.memory.lineage import NOWHERE, Lineage, check_lineage, merge_lineage
 from kelpie.storage import keys
+from kelpie.storage.paging import rows_to_read
 from kelpie.storage.records import Batch, Found, Records, Ref, Space, stand_back
 from kelpie.world import World
 
@@ -286,11 +287,12 @@ class Blocks:
         blocks: list[Block] = []
         scanned, last = 0, None
         while scanned < BLOCKS_SCANNED_MAX:
-            ids = await self._scan_ids(start, end, BLOCKS_READ_AT_ONCE, newest_first)
+            at_once = min(rows_to_read(limit, scanned, BLOCKS_READ_AT_ONCE), BLOCKS_SCANNED_MAX - scanned)
+            ids = await self._scan_ids(start, end, at_once, newest_first)
             blocks += await self._wanted([block_id for block_id, _ in ids], wanted)
             if len(blocks) >= limit:
                 return BlockPage(blocks=tuple(blocks[:limit]))
-            if len(ids) < BLOCKS_READ_AT_ONCE:
+            if len(ids) < at_once:
                 return BlockPage(blocks=tuple(blocks))
             last, key = ids[-1]
             start, end = (start, key) if newest_first else (_next(key), end)

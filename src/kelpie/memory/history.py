@@ -21,6 +21,7 @@ from kelpie.llm.messages import (
     VerdictPart,
 )
 from kelpie.storage import keys
+from kelpie.storage.paging import rows_to_read
 from kelpie.storage.records import Batch, Records, Space
 
 MESSAGES_READ_AT_ONCE = 200  # of possibly MESSAGE_BYTES_MAX each, though hardly any is
@@ -202,13 +203,16 @@ class MessageIndex:
         if before is not None:
             end = keys.key(self._space.name, *await self._parts(before))
         found: list[StoredMessage] = []
+        scanned = 0
         while len(found) < limit and start < end:
-            rows = await self._records.store.scan(start, end, limit=MESSAGES_READ_AT_ONCE, reverse=newest_first)
+            at_once = rows_to_read(limit, scanned, MESSAGES_READ_AT_ONCE)
+            rows = await self._records.store.scan(start, end, limit=at_once, reverse=newest_first)
             found += await self._read([self._space.decode(row.key, row.value) for row in rows])
-            if len(rows) < MESSAGES_READ_AT_ONCE:
+            if len(rows) < at_once:
                 break
             assert start <= rows[-1].key < end
             start, end = (start, rows[-1].key) if newest_first else (rows[-1].key + b"\0", end)
+            scanned += at_once
         return found[:limit]
 
     async def _parts(self, message_id: MessageId) -> tuple[str | int, ...]:
@@ -222,21 +226,42 @@ class MessageIndex:
 
     async def _read(self, places: Sequence[MessagePlace]) -> list[StoredMessage]:
         """The messages that are listed at these places, in this order."""
-        founds = await self._records.get_all([MESSAGES.at(place.thread_id, place.seq) for place in places])
-        there = await self._present([found.value.agent_id for found in founds if found is not None])
+        messages = await self._at(places)
+        there = await self._present([message.agent_id for message in messages if message is not None])
         return [
-            found.value
-            for place, found in zip(places, founds, strict=True)
-            if found is not None
-            and found.value.agent_id in there
-            and (not place.copied or await self._listed_place(found.value.id) == place)
+            message
+            for place, message in zip(places, messages, strict=True)
+            if message is not None
+            and message.agent_id in there
+            and (not place.copied or await self._listed_place(message.id) == place)
         ]
+
+    async def _at(self, places: Sequence[MessagePlace]) -> list[StoredMessage | None]:
+        """What stands at these places. Neighbours in one thread are swept up, which is less than to look up each."""
+        if not _are_neighbours(places):
+            founds = await self._records.get_all([MESSAGES.at(place.thread_id, place.seq) for place in places])
+            return [None if found is None else found.value for found in founds]
+        low, high = sorted((places[0].seq, places[-1].seq))
+        start, end = MESSAGES.at(places[0].thread_id, low).key, MESSAGES.at(places[0].thread_id, high + 1).key
+        rows = await self._records.scan_range(MESSAGES, start, end, limit=high - low + 1)
+        by_seq = {row.value.seq: row.value for row in rows}
+        return [by_seq.get(place.seq) for place in places]
 
     async def _listed_place(self, message_id: MessageId) -> MessagePlace | None:
         """Of all places of a message the one where it is listed: where it was said, or else its first copy."""
         rows = await self._records.scan(MESSAGE_PLACES, message_id, limit=PLACES_LOOKED_AT_MAX)
         places = [row.value for row in rows]
         return next((place for place in places if not place.copied), places[0] if places else None)
+
+
+def _are_neighbours(places: Sequence[MessagePlace]) -> bool:
+    """Whether they follow each other in the history of one thread, forwards or backwards."""
+    if not places:
+        return False
+    first, step = places[0], 1 if places[0].seq <= places[-1].seq else -1
+    return all(
+        place.seq == first.seq + step * at and place.thread_id == first.thread_id for at, place in enumerate(places)
+    )
 
 
 def append(batch: Batch, message: StoredMessage, *, copied: bool = False) -> None:

@@ -16,12 +16,13 @@ from kelpie.limits import (
     COLLECTION_READ_AT_ONCE,
     COLLECTION_SCANNED_MAX,
     EDIT_ATTEMPTS_MAX,
+    LINKS_LOOKED_AT_MAX,
     LINKS_MAX,
     PAGE_ROWS_MAX,
     SCAN_ROWS_MAX,
 )
 from kelpie.storage import keys
-from kelpie.storage.paging import Page
+from kelpie.storage.paging import Page, rows_to_read
 from kelpie.storage.records import Batch, Found, Records, Ref, Space, stand_back
 from kelpie.world import Entropy
 
@@ -182,10 +183,11 @@ class Collection(Generic[T]):
         wanted: list[T] = []
         scanned = 0
         while scanned < COLLECTION_SCANNED_MAX:
-            ids = await self._scan(start, end, COLLECTION_READ_AT_ONCE, page.newest_first)
+            at_once = rows_to_read(page.limit, scanned, COLLECTION_READ_AT_ONCE)
+            ids = await self._scan(start, end, at_once, page.newest_first)
             found = await self.get_many([id for id, _ in ids])
             wanted += [record for record in found if is_wanted is None or is_wanted(record)]
-            if len(ids) < COLLECTION_READ_AT_ONCE or len(wanted) >= page.limit:
+            if len(ids) < at_once or len(wanted) >= page.limit:
                 return wanted[: page.limit]
             key = ids[-1][1]
             start, end = (start, key) if page.newest_first else (key + b"\0", end)
@@ -309,6 +311,20 @@ class Links:
     async def rights_of(self, left: str) -> list[str]:
         """What belongs to `left`, in the order in which it was put there. LimitExceeded over LINKS_MAX."""
         return await self._read(self._forward, left)
+
+    async def linked_among(self, lefts: Sequence[str]) -> frozenset[str]:
+        """Those of `lefts` that something may belong to; to all others nothing does.
+
+        One read of the span that they lie in: where it holds LINKS_LOOKED_AT_MAX links, there may be more, nothing is
+        known, and all of `lefts` are given back.
+        """
+        if not lefts:
+            return frozenset()
+        start, end = keys.key(self._forward.name, min(lefts)), keys.past(self._forward.name, max(lefts))
+        found = await self._records.scan_range(self._forward, start, end, limit=LINKS_LOOKED_AT_MAX)
+        if len(found) == LINKS_LOOKED_AT_MAX:
+            return frozenset(lefts)
+        return frozenset(keys.part(each.key, 1) for each in found) & frozenset(lefts)
 
     async def lefts_of(self, right: str) -> list[str]:
         """What `right` belongs to, in the order in which it was put there. LimitExceeded over LINKS_MAX."""

@@ -15,7 +15,7 @@ SEPARATOR = b" "
 _AFTER_SEPARATOR = b"!"
 _ESCAPES = {code: f"%{code:02x}" for code in range(ord("%") + 1)}
 _ESCAPED = re.compile("%([0-9a-f]{2})")
-_NEEDS_ESCAPE = re.compile("[\x00-%]")
+_find_escaped = re.compile("[\x00-%]").search
 
 assert ord(_AFTER_SEPARATOR) == ord(SEPARATOR) + 1 <= ord("%"), "no part begins with the end of a range"
 
@@ -23,7 +23,14 @@ assert ord(_AFTER_SEPARATOR) == ord(SEPARATOR) + 1 <= ord("%"), "no part begins 
 def key(space: str, *parts: str | int) -> bytes:
     """The key `space part ...`."""
     assert space.isidentifier(), space
-    packed = " ".join([space, *[_part(part) for part in parts]]).encode()
+    text = space
+    for part in parts:  # on every path to the data, hence no call for each
+        if isinstance(part, str):
+            text = f"{text} {part.translate(_ESCAPES) if _find_escaped(part) else part}"
+        else:
+            assert 0 <= part <= NUMBER_MAX, part
+            text = f"{text} {part:016x}"
+    packed = text.encode()
     assert len(packed) <= KEY_BYTES_MAX, "parts are bounded before they become keys"
     return packed
 
@@ -48,10 +55,3 @@ def part(packed: bytes, at: int) -> str:
     """One part of a key, counted from the space, which is 0, or backwards; as `last_part` gives it."""
     text = packed.split(SEPARATOR)[at].decode()
     return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
-
-
-def _part(part: str | int) -> str:
-    if isinstance(part, str):
-        return part.translate(_ESCAPES) if _NEEDS_ESCAPE.search(part) else part
-    assert 0 <= part <= NUMBER_MAX, part
-    return f"{part:016x}"

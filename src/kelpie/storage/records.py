@@ -195,11 +195,21 @@ class Records:
 
     async def get_two(self, first: Ref[T], second: Ref[S]) -> tuple[Found[T] | None, Found[S] | None]:
         """Two records of different kinds from one snapshot."""
-        one, two = await self._get([first.key, second.key])
-        return (
-            None if one is None else _found(first.space, one),
-            None if two is None else _found(second.space, two),
-        )
+        (pair,) = await self.get_pairs([(first, second)])
+        return pair
+
+    async def get_pairs(self, refs: Sequence[tuple[Ref[T], Ref[S]]]) -> list[tuple[Found[T] | None, Found[S] | None]]:
+        """Pairs of records of two kinds, all from one snapshot; at most GET_KEYS_MAX records."""
+        if not refs:
+            return []
+        rows = iter(await self._get([ref.key for pair in refs for ref in pair]))
+        return [
+            (
+                None if one is None else _found(first.space, one),
+                None if two is None else _found(second.space, two),
+            )
+            for (first, second), one, two in zip(refs, rows, rows, strict=True)
+        ]
 
     async def get_all(self, refs: Sequence[Ref[T]]) -> list[Found[T] | None]:
         """The records of one space, in the order of `refs`, from one snapshot; at most GET_KEYS_MAX."""

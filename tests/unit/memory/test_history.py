@@ -1,17 +1,19 @@
 """History: order, places, what a search finds and how far it looked."""
 
+import msgspec
 import pytest
 
 from kelpie.errors import NotFound
-from kelpie.ids import AgentId
+from kelpie.ids import AgentId, ConversationId
 from kelpie.limits import GET_KEYS_MAX
 from kelpie.llm.messages import ReasoningPart, TextPart, ToolCallPart, ToolReturnPart
 from kelpie.memory import history as history_module
-from kelpie.memory.history import History, HistoryHits, HistoryQuery, append, delete, searchable_text
+from kelpie.memory.history import History, HistoryHits, HistoryQuery, MessageIndex, append, delete, searchable_text
 from kelpie.storage.records import Batch, Records
 from tests.unit.memory.build import AGENT, START_US, a_message, a_store, calls, message_id, returns
 
 OTHER = AgentId("agent-00000000-0000-4000-8000-000000000002")
+TALK_OF_IT = ConversationId("conv-00000000-0000-4000-8000-000000000003")
 
 
 async def _history(*messages):
@@ -54,6 +56,43 @@ def test_messages_are_found_by_place_and_id(run):
             await history.place(OTHER, message_id(7))
         with pytest.raises(NotFound):
             await history.get_many(AGENT, [0, count])
+
+    run(check())
+
+
+INDEXED = [
+    [(AGENT, 0), (AGENT, 1), (AGENT, 2), (AGENT, 3)],
+    [(AGENT, 0), (AGENT, 1), (AGENT, 3), (AGENT, 4)],
+    [(AGENT, 3), (AGENT, 2), (AGENT, 0), (AGENT, 1)],
+    [(AGENT, 0), (TALK_OF_IT, 1), (TALK_OF_IT, 2), (AGENT, 3)],
+    [(TALK_OF_IT, 5)],
+    [],
+]
+
+
+@pytest.mark.parametrize("places", INDEXED)
+@pytest.mark.parametrize("at_once", [1, 2, 200])
+def test_an_agents_messages_are_listed_by_time_wherever_they_stand(run, monkeypatch, places, at_once):
+    """Neighbours in one thread, gaps, a thread whose clock went back, two threads in turn; however many are read."""
+    monkeypatch.setattr(history_module, "MESSAGES_READ_AT_ONCE", at_once)
+
+    async def present(agent_ids):
+        return frozenset(agent_ids)
+
+    async def check() -> None:
+        messages = [
+            msgspec.structs.replace(
+                a_message(seq, text="x" * (100_000 if seq == 2 else 1)),
+                conversation_id=None if thread is AGENT else thread,
+                created_at_us=START_US + at,
+            )
+            for at, (thread, seq) in enumerate(places)
+        ]
+        _, records = await _history(*messages)
+        index = MessageIndex(records, AGENT, present)
+        for limit in (1, 2, 3, 10):
+            assert await index.page(limit=limit) == messages[:limit]
+            assert await index.page(limit=limit, newest_first=True) == messages[::-1][:limit]
 
     run(check())
 

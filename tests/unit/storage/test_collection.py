@@ -153,3 +153,22 @@ def test_links_are_seen_from_both_sides_in_the_order_of_time(run) -> None:
         assert (await links.rights_of("a"), await links.lefts_of("z")) == (["y"], ["b"])
 
     run(play())
+
+
+@pytest.mark.parametrize("looked_at_max", [1, 3, 4, 100])
+def test_who_has_links_is_told_or_else_nobody_is_left_out(run, monkeypatch, looked_at_max: int) -> None:
+    """Three links lie in the span from b to d: who looks at more knows who has one, who looks at fewer asks all."""
+    monkeypatch.setattr("kelpie.storage.collection.LINKS_LOOKED_AT_MAX", looked_at_max)
+
+    async def play() -> None:
+        records, _ = a_collection()
+        links = Links(records, "pair")
+        assert await links.linked_among(["b"]) == (await links.linked_among([])) == frozenset()
+        batch = Batch()
+        for left in ("a", "b", "b%", "c", "e"):
+            links.put(batch, left, "z", 0)
+        await records.commit(batch)
+        asked = ["d", "b", "c"]
+        assert await links.linked_among(asked) == frozenset(asked if looked_at_max <= 3 else ["b", "c"])
+
+    run(play())

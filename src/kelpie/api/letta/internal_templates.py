@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from kelpie.agent.groups import Group
 from kelpie.agent.listing import AgentFilter
-from kelpie.agent.roster import AgentView
+from kelpie.agent.view import AgentView
 from kelpie.api.errors import Malformed
 from kelpie.api.letta.agent_requests import CreateAgentIn
 from kelpie.api.letta.agent_shapes import AGENT_SHAPES, AgentOut

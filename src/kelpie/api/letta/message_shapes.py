@@ -227,6 +227,8 @@ def wire_indexes(parts: Sequence[Part], speech: Speech = PLAIN_SPEECH) -> list[i
 
 def number_parts(groups: Sequence[str | None]) -> list[int]:
     """A number for each part; those of one group share the number of its first."""
+    if not any(groups):
+        return list(range(len(groups)))
     numbers: list[int] = []
     firsts: dict[str, int] = {}
     following = 0

@@ -12,6 +12,7 @@ ORGANIZATION_ID = "org-00000000-0000-4000-8000-000000000000"
 COMPATIBLE_VERSION = "0.16.8"  # whose behaviour this door has; clients compare it
 _SECOND_US = 1_000_000
 _SECONDS_KEPT = 4_096
+_LAST_DIGITS = [[f"{high | index:02x}" for index in range(0x80)] for high in (0, 0x80)]
 
 
 class MessageOut(Struct, frozen=True, kw_only=True):
@@ -44,8 +45,7 @@ def optional_date(time_us: int | None) -> str | None:
 def part_otid(message_id: str, index: int) -> str:
     """The client-side id of a message's part: the message's uuid, its last seven bits being the part's index."""
     uuid = message_id.partition("-")[2]
-    last = int(uuid[-2:], 16) & 0x80 | min(index, 0x7F)
-    return f"{uuid[:-2]}{last:02x}"
+    return uuid[:-2] + _LAST_DIGITS[uuid[-2] > "7"][min(index, 0x7F)]
 
 
 def read_date(text: str, field: str) -> int:

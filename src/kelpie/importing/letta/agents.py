@@ -9,7 +9,6 @@ from msgspec import Struct
 from kelpie.agent.conversations import open_conversations
 from kelpie.agent.drafts import Past
 from kelpie.agent.identities import IDENTITIES
-from kelpie.agent.roster import AgentView
 from kelpie.agent.secrets import Secret, seal_secrets
 from kelpie.agent.state import (
     AGENT_THREADS,
@@ -23,6 +22,7 @@ from kelpie.agent.state import (
     ThreadIndex,
     WindowEntry,
 )
+from kelpie.agent.view import AgentView
 from kelpie.api.letta.agent_file.reading import Pen, convert
 from kelpie.api.letta.agent_file.rows import CONTENT_KINDS, Place, read_row, read_time
 from kelpie.api.letta.agent_requests import AgentFieldsIn, CreateAgentIn, ModelSettingsIn, read_new_agent, read_sampling

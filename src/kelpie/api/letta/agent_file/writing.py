@@ -7,10 +7,10 @@ import msgspec
 from msgspec import Struct
 
 from kelpie.agent.origin import ORIGINS
-from kelpie.agent.roster import AgentView
 from kelpie.agent.settings import read_settings
 from kelpie.agent.state import CONVERSATIONS, STATES
 from kelpie.agent.thread import Thread, thread_not_found
+from kelpie.agent.view import AgentView
 from kelpie.api.letta.agent_file.likeness import restore
 from kelpie.api.letta.agent_file.rows import show_row, show_time
 from kelpie.api.letta.agent_file.shapes import AgentFile, Entity, Numbers
