@@ -42,6 +42,7 @@ FORM_FIELD_BYTES_MAX = 1_000_000  # of a part that is no file
 REQUEST_DEADLINE_MS = 600_000
 REQUESTS_OPEN_MAX = 2_000
 PAGE_ROWS_MAX = 1_000
+AGENTS_KEPT_BYTES_MAX = 4_000_000  # of agents as they were last shown, a few hundred of them
 STREAM_PING_MS = 15_000
 DRAIN_MS_MAX = 20_000
 SERVER_CLOSE_SECONDS_MAX = 5  # for open connections, after the drain

@@ -12,11 +12,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import msgspec
-
 from kelpie.api import errors
 from kelpie.api.passing import PassedOn, relay
-from kelpie.api.route import BoundRoute, Noted, Route, RouteTable
+from kelpie.api.route import ENCODER, BoundRoute, Noted, Route, RouteTable
 from kelpie.api.sse import EventStream, Receive, Send, pump
 from kelpie.errors import Broken, Busy, CallTimedOut, Draining, KelpieError
 from kelpie.ids import new_uuid
@@ -32,7 +30,6 @@ from kelpie.world import Entropy
 
 LOG = logging.getLogger("kelpie.api")
 NO_CONTENT = 204
-_ENCODER = msgspec.json.Encoder(decimal_format="number")
 _REQUEST_ID = re.compile(rb"[!-~]{1,%d}" % REQUEST_ID_CHARS_MAX)
 _JSON = (b"content-type", b"application/json")
 _STREAM_HEADERS = [
@@ -179,7 +176,7 @@ class App:
         if isinstance(answer, EventStream | Page | PassedOn):
             return answer
         answer, note = (answer.answer, answer.note) if isinstance(answer, Noted) else (answer, None)
-        return Json(bound.route.status, b"" if bound.route.status == NO_CONTENT else _ENCODER.encode(answer), note)
+        return Json(bound.route.status, b"" if bound.route.status == NO_CONTENT else ENCODER.encode(answer), note)
 
     def _request_id(self, headers: Mapping[bytes, bytes]) -> bytes:
         """The client's own id, if it is a plain one, else a new one."""

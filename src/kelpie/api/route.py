@@ -42,6 +42,7 @@ ID_KINDS = {
     "tool_id": "tool",
 }  # of the parameters whose form is checked at the door; the others are checked by their handlers
 SCHEMA_REF = "#/components/schemas/{name}"
+ENCODER = msgspec.json.Encoder(decimal_format="number")  # of all answers that are JSON
 EXAMPLE_UUID = "123e4567-e89b-42d3-a456-426614174000"
 _ID_PATTERNS = {kind: re.compile(f"{kind}-{UUID_PATTERN}") for kind in ID_KINDS.values()}
 _JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
-from kelpie.api.letta.agent_shapes import AgentOut, read_parts, show_agent
+from kelpie.api.letta.agent_shapes import AgentOut, read_parts, show_agents
 from kelpie.api.letta.house import House
 from kelpie.api.letta.paging import Order, PageLimit, read_page
 from kelpie.ids import AgentId
@@ -25,7 +25,7 @@ class PageOfAgents(Struct, frozen=True, kw_only=True):
     include_relationships: list[str] | None = None
 
 
-async def page_of_agents(house: House, agent_ids: Sequence[AgentId], query: PageOfAgents) -> list[AgentOut]:
+async def page_of_agents(house: House, agent_ids: Sequence[AgentId], query: PageOfAgents) -> list[AgentOut | Raw]:
     """A page of these agents, by time of creation."""
     page = read_page(
         "agent",
@@ -41,4 +41,4 @@ async def page_of_agents(house: House, agent_ids: Sequence[AgentId], query: Page
     start = ids.index(page.after) + 1 if page.after in ids else 0
     end = ids.index(page.before) if page.before in ids else len(ids)
     parts = read_parts(query.include, query.include_relationships)
-    return [await show_agent(house, view, parts) for view in views[start:end][: page.limit]]
+    return await show_agents(house, views[start:end][: page.limit], parts)

@@ -4,16 +4,18 @@
 server does not keeps the value that it has for agents without it.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from kelpie.agent.identities import Identity
-from kelpie.agent.roster import AgentView
 from kelpie.agent.secrets import open_secrets
 from kelpie.agent.state import NO_JSON, AgentSettings, AgentState
+from kelpie.agent.view import AgentView
 from kelpie.api.errors import Malformed
+from kelpie.api.letta.agent_memo import AgentMemo
 from kelpie.api.letta.block_shapes import BlockOut, show_block
 from kelpie.api.letta.folder_shapes import FileBlockOut, FolderOut, show_file_block, show_known_folder
 from kelpie.api.letta.group_shapes import GroupOut, show_group
@@ -34,9 +36,12 @@ from kelpie.api.letta.reply_formats import show_format
 from kelpie.api.letta.tool_rules import show_rule
 from kelpie.api.letta.tools import ToolOut, show_tool
 from kelpie.api.letta.values import ORGANIZATION_ID, USER_ID, micros_date, optional_date
-from kelpie.api.route import one_of
+from kelpie.api.route import ENCODER, one_of
 from kelpie.limits import TOOL_RETURN_CHARS_DEFAULT
+from kelpie.llm.embedding import EmbeddingInfo
+from kelpie.llm.model import ModelInfo
 from kelpie.memory.compaction import SUMMARY_SYSTEM
+from kelpie.tools.tool import Tool
 
 JSON_OBJECT = Meta(extra_json_schema={"type": ["object", "null"]})  # what is stored as JSON goes out as it is
 ALL_PARTS = frozenset(
@@ -150,6 +155,21 @@ class AgentOut(Struct, frozen=True, kw_only=True):
     hidden: bool | None
 
 
+class _Seen(Struct, frozen=True, kw_only=True):
+    """All that an agent is shown from."""
+
+    view: AgentView
+    info: ModelInfo
+    embedding: EmbeddingInfo | None
+    tools: tuple[Tool, ...]
+    secrets: list[SecretOut]
+    sources: list[FolderOut]
+    file_blocks: list[FileBlockOut]
+    identities: list[Identity]
+    group: GroupOut | None
+    pending: ApprovalRequestMessage | None
+
+
 class KeptFields(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What clients may set, the core has no use for, and is given back as it was."""
 
@@ -179,61 +199,18 @@ def kept_fields(settings: AgentSettings) -> KeptFields:
 
 async def show_agent(house: House, view: AgentView, parts: frozenset[str] = ALL_PARTS) -> AgentOut:
     """An agent as the wire shows it."""
-    settings, state = view.settings, view.state
-    info = await house.memo.recall(settings.model)
-    embedding = None if settings.embedding is None else await house.embeddings.recall(settings.embedding)
-    kept = kept_fields(settings)
-    blocks = [show_block(block) for block in view.blocks] if "agent.blocks" in parts else []
-    tools = [show_tool(tool) for tool in await house.tools.present(settings.tools)] if "agent.tools" in parts else []
-    secrets = show_secrets(house, settings) if "agent.secrets" in parts else []
-    file_blocks = await _file_blocks(house, settings, parts)
-    identities = await _identities(house, settings) if "agent.identities" in parts else []
-    group = await _managed_group(house, settings) if "agent.managed_group" in parts else None
-    return AgentOut(
-        tool_exec_environment_variables=secrets,
-        secrets=secrets,
-        created_at=micros_date(settings.created_at_us),
-        updated_at=micros_date(settings.updated_at_us),
-        id=settings.id,
-        name=settings.name,
-        message_ids=[entry.id for entry in state.window],
-        system=settings.system,
-        agent_type=settings.kind,
-        llm_config=show_llm_config(info, settings.sampling, settings.context_window_tokens),
-        embedding_config=None if embedding is None else show_embedding_config(embedding),
-        model=settings.model,
-        embedding=None if embedding is None else embedding.handle,
-        model_settings=show_model_settings(info, settings.sampling),
-        compaction_settings=_compaction(settings),
-        tool_rules=[show_rule(rule) for rule in settings.tool_rules],
-        response_format=show_format(settings.sampling.reply_format),
-        pending_approval=await _pending(house, state) if "agent.pending_approval" in parts else None,
-        description=settings.description,
-        metadata=settings.metadata,
-        memory=MemoryOut(agent_type=settings.kind, blocks=blocks, file_blocks=file_blocks),
-        blocks=blocks,
-        tools=tools,
-        sources=await _sources(house, settings, parts),
-        tags=settings.tags if "agent.tags" in parts else (),
-        project_id=settings.lineage.project_id,
-        template_id=settings.lineage.template_id,
-        base_template_id=settings.lineage.base_template_id,
-        deployment_id=settings.lineage.deployment_id,
-        entity_id=settings.lineage.entity_id,
-        identity_ids=tuple(one.id for one in identities),
-        identities=[show_identity(one) for one in identities],
-        message_buffer_autoclear=settings.forget_between_turns,
-        enable_sleeptime=kept.enable_sleeptime,
-        multi_agent_group=group,
-        managed_group=group,
-        last_run_completion=optional_date(state.last_run_at_us),
-        last_run_duration_ms=state.last_run_ms,
-        last_stop_reason=state.last_stop_reason,
-        timezone=settings.timezone,
-        max_files_open=settings.files_open,
-        per_file_view_window_char_limit=settings.file_view,
-        hidden=settings.hidden,
-    )
+    return _show(await _gather(house, view, parts, leads=True), parts)
+
+
+async def show_agents(
+    house: House, views: Sequence[AgentView], parts: frozenset[str] = ALL_PARTS
+) -> list[AgentOut | Raw]:
+    """Agents as the wire shows them, as JSON where they were shown before and are made of the same."""
+    leading: frozenset[str] = frozenset()
+    if "agent.managed_group" in parts:
+        leading = await house.groups.leading([view.settings.id for view in views])
+    seen = [await _gather(house, view, parts, leads=view.settings.id in leading) for view in views]
+    return [_recall(house.shown, one) if parts == ALL_PARTS else _show(one, parts) for one in seen]
 
 
 def show_secrets(house: House, settings: AgentSettings) -> list[SecretOut]:
@@ -250,6 +227,85 @@ def show_secrets(house: House, settings: AgentSettings) -> list[SecretOut]:
         )
         for secret in settings.secrets
     ]
+
+
+def _show(seen: _Seen, parts: frozenset[str]) -> AgentOut:
+    """A function of what was gathered, and of nothing else."""
+    settings, state, embedding = seen.view.settings, seen.view.state, seen.embedding
+    kept = kept_fields(settings)
+    blocks = [show_block(block) for block in seen.view.blocks] if "agent.blocks" in parts else []
+    return AgentOut(
+        tool_exec_environment_variables=seen.secrets,
+        secrets=seen.secrets,
+        created_at=micros_date(settings.created_at_us),
+        updated_at=micros_date(settings.updated_at_us),
+        id=settings.id,
+        name=settings.name,
+        message_ids=[entry.id for entry in state.window],
+        system=settings.system,
+        agent_type=settings.kind,
+        llm_config=show_llm_config(seen.info, settings.sampling, settings.context_window_tokens),
+        embedding_config=None if embedding is None else show_embedding_config(embedding),
+        model=settings.model,
+        embedding=None if embedding is None else embedding.handle,
+        model_settings=show_model_settings(seen.info, settings.sampling),
+        compaction_settings=_compaction(settings),
+        tool_rules=[show_rule(rule) for rule in settings.tool_rules],
+        response_format=show_format(settings.sampling.reply_format),
+        pending_approval=seen.pending,
+        description=settings.description,
+        metadata=settings.metadata,
+        memory=MemoryOut(agent_type=settings.kind, blocks=blocks, file_blocks=seen.file_blocks),
+        blocks=blocks,
+        tools=[show_tool(tool) for tool in seen.tools],
+        sources=seen.sources,
+        tags=settings.tags if "agent.tags" in parts else (),
+        project_id=settings.lineage.project_id,
+        template_id=settings.lineage.template_id,
+        base_template_id=settings.lineage.base_template_id,
+        deployment_id=settings.lineage.deployment_id,
+        entity_id=settings.lineage.entity_id,
+        identity_ids=tuple(one.id for one in seen.identities),
+        identities=[show_identity(one) for one in seen.identities],
+        message_buffer_autoclear=settings.forget_between_turns,
+        enable_sleeptime=kept.enable_sleeptime,
+        multi_agent_group=seen.group,
+        managed_group=seen.group,
+        last_run_completion=optional_date(state.last_run_at_us),
+        last_run_duration_ms=state.last_run_ms,
+        last_stop_reason=state.last_stop_reason,
+        timezone=settings.timezone,
+        max_files_open=settings.files_open,
+        per_file_view_window_char_limit=settings.file_view,
+        hidden=settings.hidden,
+    )
+
+
+def _recall(memo: AgentMemo, seen: _Seen) -> AgentOut | Raw:
+    """The agent as it is kept, or is from now on, unless it shows other records than its own, its blocks and tools."""
+    settings, view = seen.view.settings, seen.view
+    if seen.secrets or seen.group or seen.pending or settings.identities or settings.folders or not view.versions:
+        return _show(seen, ALL_PARTS)
+    sources = (view.versions, seen.info, seen.embedding, seen.tools)
+    known = memo.recall(settings.id, sources)
+    return memo.keep(settings.id, sources, ENCODER.encode(_show(seen, ALL_PARTS))) if known is None else known
+
+
+async def _gather(house: House, view: AgentView, parts: frozenset[str], *, leads: bool) -> _Seen:
+    """Read what the agent's own records only name. An agent that does not lead a group is not asked for one."""
+    settings = view.settings
+    return _Seen(
+        view=view,
+        info=await house.memo.recall(settings.model),
+        embedding=None if settings.embedding is None else await house.embeddings.recall(settings.embedding),
+        tools=await house.tools.present(settings.tools) if "agent.tools" in parts else (),
+        secrets=show_secrets(house, settings) if "agent.secrets" in parts else [],
+        sources=await _sources(house, settings, parts),
+        file_blocks=await _file_blocks(house, settings, parts),
+        identities=await _identities(house, settings) if "agent.identities" in parts else [],
+        group=await _managed_group(house, settings) if leads and "agent.managed_group" in parts else None,
+        pending=await _pending(house, view.state) if "agent.pending_approval" in parts else None,
+    )
 
 
 async def _sources(house: House, settings: AgentSettings, parts: frozenset[str]) -> list[FolderOut]:

@@ -3,7 +3,7 @@
 from typing import Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from kelpie.agent.groups import BACKGROUND
 from kelpie.agent.listing import AgentFilter
@@ -17,7 +17,7 @@ from kelpie.api.letta.agent_requests import (
     read_new_agent,
     read_secrets,
 )
-from kelpie.api.letta.agent_shapes import AGENT_SHAPES, AgentOut, read_parts, show_agent
+from kelpie.api.letta.agent_shapes import AGENT_SHAPES, AgentOut, read_parts, show_agent, show_agents
 from kelpie.api.letta.group_shapes import close_group
 from kelpie.api.letta.house import House
 from kelpie.api.letta.identity_shapes import owners_of
@@ -122,7 +122,7 @@ class Recompile(Struct, frozen=True, kw_only=True):
     dry_run: bool = False
 
 
-async def list_agents(house: House, ask: Ask[ListAgents, None]) -> list[AgentOut]:
+async def list_agents(house: House, ask: Ask[ListAgents, None]) -> list[AgentOut | Raw]:
     """A page of agents, the newest first unless asked otherwise."""
     query = ask.query
     page = read_page(
@@ -135,7 +135,7 @@ async def list_agents(house: House, ask: Ask[ListAgents, None]) -> list[AgentOut
     )
     parts = read_parts(query.include, query.include_relationships)
     views = await house.listing.agents(await _filter(house, query), page, with_blocks="agent.blocks" in parts)
-    return [await show_agent(house, view, parts) for view in views]
+    return await show_agents(house, views, parts)
 
 
 async def count_agents(house: House, ask: Ask[CountAgents, None]) -> int:
@@ -172,11 +172,11 @@ async def make_agent(house: House, wire: CreateAgentIn, lineage: Lineage) -> Age
     return await show_agent(house, view)
 
 
-async def retrieve_agent(house: House, ask: Ask[AgentParts, None]) -> AgentOut:
+async def retrieve_agent(house: House, ask: Ask[AgentParts, None]) -> AgentOut | Raw:
     """One agent."""
     parts = read_parts(ask.query.include, ask.query.include_relationships)
     view = await house.roster.get(AgentId(ask.path["agent_id"]), with_blocks="agent.blocks" in parts)
-    return await show_agent(house, view, parts)
+    return (await show_agents(house, [view], parts))[0]
 
 
 async def modify_agent(house: House, ask: Ask[None, UpdateAgentIn]) -> AgentOut:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from kelpie.api.letta.agent_pages import PageOfAgents, page_of_agents
 from kelpie.api.letta.agent_shapes import AGENT_SHAPES, AgentOut
@@ -90,7 +90,7 @@ async def delete_archive(house: House, ask: Ask[None, None]) -> None:
     await house.archives.delete(ask.path["archive_id"])
 
 
-async def list_agents_for_archive(house: House, ask: Ask[PageOfAgents, None]) -> list[AgentOut]:
+async def list_agents_for_archive(house: House, ask: Ask[PageOfAgents, None]) -> list[AgentOut | Raw]:
     """The agents that have the archive."""
     archive_id = ask.path["archive_id"]
     await house.archives.get(archive_id)

@@ -1,6 +1,6 @@
 """Blocks on the wire: created, read, listed, changed, deleted; and which agents have one."""
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from kelpie.api.letta.agent_pages import PageOfAgents, page_of_agents
 from kelpie.api.letta.agent_shapes import AGENT_SHAPES, AgentOut
@@ -122,7 +122,7 @@ async def delete_block(house: House, ask: Ask[None, None]) -> None:
     await house.roster.delete_block(BlockId(ask.path["block_id"]))
 
 
-async def list_agents_for_block(house: House, ask: Ask[PageOfAgents, None]) -> list[AgentOut]:
+async def list_agents_for_block(house: House, ask: Ask[PageOfAgents, None]) -> list[AgentOut | Raw]:
     """The agents that have the block."""
     block_id = BlockId(ask.path["block_id"])
     await house.blocks.get(block_id)

@@ -1,6 +1,6 @@
 """What the handlers of the compatible door reach: the rooms below, introduced to them by the assembly."""
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from kelpie.access.accounts import Accounts, Organization, User
 from kelpie.access.tokens import AccessTokens
@@ -25,6 +25,7 @@ from kelpie.agent.roster import Roster
 from kelpie.agent.schedules import Schedules
 from kelpie.agent.sleeptime import Sleeptime
 from kelpie.agent.templates import Templates
+from kelpie.api.letta.agent_memo import AgentMemo
 from kelpie.api.letta.modelmemo import ModelMemo
 from kelpie.api.letta.values import ORGANIZATION_ID, USER_ID
 from kelpie.llm.embedding import BUILT_IN, Embeddings
@@ -87,6 +88,7 @@ class House(Struct, frozen=True, kw_only=True):
     conversations: Conversations
     templates: Templates
     compactor: Compactor
+    shown: AgentMemo = field(default_factory=AgentMemo)
 
 
 def furnish(

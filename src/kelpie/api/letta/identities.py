@@ -1,10 +1,10 @@
 """Identities on the wire: made, read, listed, changed, removed; given to agents and blocks, and taken from them."""
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from kelpie.agent.identities import Identity, IdentityChanges, IdentityKind
 from kelpie.agent.listing import AgentFilter
-from kelpie.api.letta.agent_shapes import AGENT_SHAPES, AgentOut, read_parts, show_agent
+from kelpie.api.letta.agent_shapes import AGENT_SHAPES, AgentOut, read_parts, show_agents
 from kelpie.api.letta.block_shapes import BlockOut, list_page, show_block
 from kelpie.api.letta.house import House
 from kelpie.api.letta.identity_shapes import (
@@ -108,14 +108,14 @@ async def delete_identity(house: House, ask: Ask[None, None]) -> None:
     await house.identities.delete(ask.path["identity_id"])
 
 
-async def list_agents_of(house: House, ask: Ask[PageOfOwned, None]) -> list[AgentOut]:
+async def list_agents_of(house: House, ask: Ask[PageOfOwned, None]) -> list[AgentOut | Raw]:
     """The agents that have the identity."""
     query, identity_id = ask.query, ask.path["identity_id"]
     await house.identities.all.get(identity_id)
     parts = read_parts(query.include, None)
     wanted = AgentFilter(among=await house.identities.agents_of([identity_id]))
     views = await house.listing.agents(wanted, _page("agent", query), with_blocks="agent.blocks" in parts)
-    return [await show_agent(house, view, parts) for view in views]
+    return await show_agents(house, views, parts)
 
 
 async def list_blocks_of(house: House, ask: Ask[PageOfOwned, None]) -> list[BlockOut]:
