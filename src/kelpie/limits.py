@@ -153,6 +153,8 @@ IMPORT_LINKS_MAX = 10_000  # rows of one table of links that are about one thing
 IMPORT_CONNECT_SECONDS_MAX = 20
 IMPORT_REQUEST_SECONDS_MAX = 300  # of a server's API; the retired one now and then takes a minute
 IMPORT_FILE_BYTES_MAX = 200_000_000  # of an agent file on this machine
+AGENT_FILE_AGENTS_MAX = 100  # that are written into one: an agent, and those of the groups that it leads
+AGENT_FILE_TEXT_CHARS_MAX = 40_000_000  # of the files of all their folders, which are in memory while it is written
 
 # -- archives ----------------------------------------------------------------------------------------------
 EMBEDDING_DIMENSIONS_MAX = 8_192

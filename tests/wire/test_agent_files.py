@@ -1,6 +1,7 @@
 """Agents as files, with the official client: out and in again."""
 
 import json
+import time
 from typing import Any
 
 from letta_client import Letta
@@ -32,24 +33,52 @@ def test_skills_go_along(wire: Wire, make_agent: MakeAgent) -> None:
     assert file["skills"] == [skill]
 
 
-def test_what_a_file_leaves_out_is_said(client: Letta, wire: Wire, make_agent: MakeAgent) -> None:
-    """Folders stay behind, of the file and of the template, and the answer says so; without any it says nothing."""
-    agent = make_agent()
-    where, template = f"/v1/agents/{agent.id}/export", {"type": "agent", "agent_id": agent.id}
-    asked = [("GET", where, None), ("POST", where, {}), ("POST", "/v1/templates", template)]
-    folder = client.folders.create(name=mark("folder"))
+def test_folders_and_groups_go_along(client: Letta, wire: Wire, make_agent: MakeAgent) -> None:
+    """Goal: a copy has folders with files of its own, which its tools find, and a helper of its own."""
+    agent = make_agent(enable_sleeptime=True)
+    folder = client.folders.create(name=mark("folder"), description="Of lakes")
+    client.folders.files.upload(folder.id, file=("lake.txt", b"The kelpie lives in a lake.\nNobody rides it twice.\n"))
+    client.agents.folders.attach(folder.id, agent_id=agent.id)
+    folders, agents = [folder.id], []
     try:
-        for attached in (False, True):
-            if attached:
-                client.agents.folders.attach(folder.id, agent_id=agent.id)
-            for method, path, body in asked:
-                answer = wire.raw(method, path, body, query={})
-                assert answer.status_code in (200, 201), answer.text
-                assert ("folders" in answer.headers.get("x-kelpie-note", "")) == attached, path
-                if path != where:
-                    client.templates.delete(answer.json()["name"])
+        _wait(client, folder.id)
+        text = client.agents.export_file(agent.id)
+        made = client.agents.import_file(file=("a.af", text.encode()), append_copy_suffix=False)
+        agents = made.agent_ids
+        copy_id = agents[0]
+        (copied,) = client.agents.folders.list(copy_id)
+        folders.append(copied.id)
+        assert (copied.description, copied.name.startswith(folder.name)) == ("Of lakes", True)
+        _wait(client, copied.id)
+        (passage,) = wire.get(f"/v1/folders/{copied.id}/passages")
+        assert "kelpie" in passage["text"]
+        (opened,) = client.agents.files.list(copy_id, is_open=True)
+        assert "Nobody rides it twice." in (opened.visible_content or "")
+        again = client.agents.export_file(copy_id)
+        assert _without_link_ids(again) == _without_link_ids(text)
+        group = wire.get(f"/v1/agents/{copy_id}")["multi_agent_group"]
+        assert (group["manager_type"], group["agent_ids"]) == ("sleeptime", agents[1:])
     finally:
-        client.folders.delete(folder.id)
+        for folder_id in folders:
+            client.folders.delete(folder_id)
+        for agent_id in agents[:1]:  # whose helper goes with it
+            client.agents.delete(agent_id)
+
+
+def _wait(client: Letta, folder_id: str) -> None:
+    for _ in range(300):
+        if all(file.processing_status == "completed" for file in client.folders.files.list(folder_id)):
+            return
+        time.sleep(0.1)
+    raise AssertionError("the files are still not read")
+
+
+def _without_link_ids(text: str) -> Any:
+    file = _undated(text)
+    for agent in file["agents"]:
+        for link in agent["files_agents"]:
+            link.pop("id")
+    return file
 
 
 def _undated(text: str) -> Any:

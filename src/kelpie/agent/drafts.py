@@ -10,7 +10,7 @@ from kelpie.agent.rules import ToolRule
 from kelpie.agent.secrets import Secret
 from kelpie.agent.state import NO_JSON, AgentSettings, BlockRef, Compaction, InputMessage, StopReason, WindowEntry
 from kelpie.errors import AlreadyExists, InvalidInput, LimitExceeded
-from kelpie.ids import AgentId, BlockId, IdentityId, ToolId
+from kelpie.ids import AgentId, BlockId, FolderId, IdentityId, ToolId
 from kelpie.limits import (
     AGENT_NAME_CHARS_MAX,
     AGENT_SYSTEM_CHARS_MAX,
@@ -111,6 +111,7 @@ class Past(Struct, frozen=True, kw_only=True):
     updated_at_us: int
     window: tuple[WindowEntry, ...]
     next_seq: int
+    folders: tuple[FolderId, ...] = ()
     last_run_at_us: int | None = None
     last_run_ms: int | None = None
     last_stop_reason: StopReason | None = None

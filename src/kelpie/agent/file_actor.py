@@ -39,7 +39,7 @@ from kelpie.limits import (
     FILE_TEXT_PIECE_CHARS,
 )
 from kelpie.memory.archive import Embedder
-from kelpie.memory.folders import FILES, File, Folder, Folders, chunk_lines, drop_raw, drop_text, put_text
+from kelpie.memory.folders import FILES, File, Folder, Folders, chunk_lines, drop_raw, drop_text, put_text, with_text
 from kelpie.memory.passages import Passage, Passages, pack_vector
 from kelpie.sandbox.sandbox import Job, Sandbox
 from kelpie.storage.records import Batch, Found, Records
@@ -204,19 +204,8 @@ class FileActor:
             put_text(batch, self._id, number, piece)
             await self._commit(batch)
         folder = await self._folder()
-        chunks = chunk_lines(text, folder.chunk_tokens * CHARS_PER_TOKEN)
         note = f"clipped: the first {len(text)} characters of its text are kept" if parsed.clipped else None
-        assert pieces and chunks, "a file without text is an error of the parser's"
-        assert len(text) <= FILE_TEXT_CHARS_MAX
-        await self._change(
-            status="embedding",
-            text_pieces=len(pieces),
-            text_chars=len(text),
-            lines=len(text.splitlines()),
-            chunks=len(chunks),
-            chunks_embedded=0,
-            note=note,
-        )
+        await self._put(msgspec.structs.replace(with_text(self._file, text, folder.chunk_tokens), note=note))
 
     async def _embed(self) -> None:
         """A few more chunks, or the end."""
@@ -290,9 +279,13 @@ class FileActor:
 
     async def _change(self, batch: Batch | None = None, **fields: object) -> None:
         """Commit the record with these fields changed. Raises Gone when somebody else changed it."""
+        await self._put(msgspec.structs.replace(self._file, **fields), batch)
+
+    async def _put(self, file: File, batch: Batch | None = None) -> None:
+        """Commit the record as that. Raises Gone when somebody else changed it."""
         found = self._found_file()
         now_us = max(self._rooms.world.wall.now_us(), found.value.updated_at_us)
-        changed = msgspec.structs.replace(found.value, **fields, updated_at_us=now_us)
+        changed = msgspec.structs.replace(file, updated_at_us=now_us)
         batch = batch or self._checked()
         batch.put(FILES.at(self._id), changed)
         version = await self._commit(batch)

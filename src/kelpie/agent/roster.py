@@ -45,6 +45,7 @@ from kelpie.llm.messages import TextPart
 from kelpie.llm.model import ModelInfo, Models
 from kelpie.memory import blocks as block_rows
 from kelpie.memory.blocks import BLOCKS, Block, BlockChanges, Blocks, change_block
+from kelpie.memory.folders import put_agent
 from kelpie.memory.history import StoredMessage, append
 from kelpie.memory.render import compile_system
 from kelpie.storage.records import Batch, Found, Records, stand_back
@@ -77,7 +78,7 @@ class Roster:
         """Make an agent, with its system message, new blocks and links, in one commit, to which `also` adds.
 
         An agent with a past may name a model that this server has not got: it is told so when it asks it.
-        Raises NotFound (model, block, tool), InvalidInput, LimitExceeded, AlreadyExists (two blocks of one label).
+        Raises NotFound (model, block, tool, folder), InvalidInput, LimitExceeded, AlreadyExists (blocks of one label).
         """
         info = await self.find_model(new.model) if past is None else None
         tools = await tools_of(self._tools, new.tool_ids, new.tool_names, new.optional_tool_names)
@@ -95,6 +96,7 @@ class Roster:
             for found in shared:
                 block_rows.attach(batch, found, agent_id)
             await self._identities.put_agent(batch, settings.identities, agent_id, settings.created_at_us)
+            await put_agent(self._records, batch, settings.folders, agent_id, settings.created_at_us)
             state = self._put_new(batch, new, settings, blocks) if past is None else _put_settled(batch, settings, past)
             view = AgentView(settings=settings, state=state, blocks=blocks)
             if also is not None:
@@ -302,6 +304,7 @@ class Roster:
             forget_between_turns=new.forget_between_turns,
             secrets=new.secrets,
             wire=new.wire,
+            folders=() if past is None else past.folders,
             created_at_us=now_us if past is None else past.created_at_us,
             updated_at_us=now_us if past is None else past.updated_at_us,
         )

@@ -12,14 +12,16 @@ from msgspec import Raw, Struct
 
 from kelpie.actor.call import ActorAddress
 from kelpie.actor.recovery import begin_work
-from kelpie.errors import AlreadyExists, Conflict, InvalidInput, LimitExceeded
+from kelpie.errors import AlreadyExists, Conflict, InvalidInput, LimitExceeded, NotFound
 from kelpie.ids import FileId, FolderId, new_id
 from kelpie.limits import (
+    CHARS_PER_TOKEN,
     COLLECTION_READ_AT_ONCE,
     EDIT_ATTEMPTS_MAX,
     FILE_NAME_CHARS_MAX,
     FILE_PIECE_BYTES,
     FILE_PIECES_PER_COMMIT,
+    FILE_TEXT_CHARS_MAX,
     FILE_TEXT_PIECE_CHARS,
     FILES_PER_FOLDER_MAX,
     FOLDER_INSTRUCTIONS_CHARS_MAX,
@@ -119,6 +121,10 @@ class Folders:
 
     async def create(self, name: str, embedding: str, chunk_tokens: int, changes: FolderChanges) -> Folder:
         """A new folder, with an empty shelf for its passages. Raises AlreadyExists, InvalidInput, LimitExceeded."""
+        return await self.put(self.draft(name, embedding, chunk_tokens, changes))
+
+    def draft(self, name: str, embedding: str, chunk_tokens: int, changes: FolderChanges) -> Folder:
+        """A new folder, checked but not stored. Raises InvalidInput, LimitExceeded."""
         now_us = self._world.wall.now_us()
         folder = Folder(
             id=FolderId(new_id("source", self._world.entropy)),
@@ -133,7 +139,11 @@ class Folders:
         )
         check_folder(folder)
         assert folder.id.startswith("source-"), "the wire calls folders so"
-        return await self.all.create(folder, lambda batch: put_shelf(batch, folder.id, embedding))
+        return folder
+
+    async def put(self, folder: Folder) -> Folder:
+        """Store a new folder with an empty shelf. Raises AlreadyExists."""
+        return await self.all.create(folder, lambda batch: put_shelf(batch, folder.id, folder.embedding))
 
     async def edit(self, folder_id: FolderId, changes: FolderChanges) -> Folder:
         """Change a folder. Raises NotFound, AlreadyExists, InvalidInput, LimitExceeded."""
@@ -198,23 +208,19 @@ class Folders:
         if await self.files.find_named(f"{folder.id}/{name}") is not None:
             raise AlreadyExists(f"File '{name}' already exists in folder '{folder.name}'", name=name)
         await self._put_pieces(file.id, pieces)
-        for attempt in range(EDIT_ATTEMPTS_MAX):
-            found = await self.all.get(folder.id)
+        return await self._put_file(file)
+
+    async def store_text(self, file: File, text: str) -> File:
+        """Accept a file whose text is known already; its actor embeds it. Raises as `store` does."""
+        check_file_name(file.name)
+        assert file.status == ("embedding" if text else "error")
+        assert (file.raw_pieces, file.text_chars) == (0, len(text))
+        await self._check_room(file.folder_id)
+        for number in range(file.text_pieces):
             batch = Batch()
-            batch.check(found)  # a folder that is removed meanwhile takes no file
-            self.files.put_new(batch, file)
-            batch.put(FOLDER_FILES.at(folder.id, now_us, file.id), ById(id=file.id))
-            begin_work(batch, ActorAddress(file.id))
-            try:
-                await self._records.commit(batch)
-            except Conflict:
-                if await self.files.find_named(f"{folder.id}/{name}") is not None:
-                    await self._drop_pieces(file.id)
-                    raise AlreadyExists(f"File '{name}' already exists in this folder", name=name) from None
-                await stand_back(attempt, self._world.entropy)
-                continue
-            return file
-        raise Conflict(f"folder '{folder.id}' is being changed by others; {EDIT_ATTEMPTS_MAX} attempts lost")
+            put_text(batch, file.id, number, text[number * FILE_TEXT_PIECE_CHARS :][:FILE_TEXT_PIECE_CHARS])
+            await self._records.commit(batch)
+        return await self._put_file(file)
 
     async def file(self, folder_id: FolderId | None, file_id: FileId) -> File:
         """The file, of that folder if one is named. Raises NotFound, also for one that is being removed."""
@@ -284,6 +290,29 @@ class Folders:
         found = await self._records.get_all([TEXT_PIECES.at(file.id, number) for number in range(file.text_pieces)])
         return "".join(piece.value.text for piece in found if piece is not None)
 
+    async def _put_file(self, file: File) -> File:
+        """The record of a file whose pieces are stored, with the mark that brings its actor to life if it has work."""
+        for attempt in range(EDIT_ATTEMPTS_MAX):
+            found = await self.all.get(file.folder_id)
+            assert found.value.id == file.folder_id
+            assert not file.hidden
+            batch = Batch()
+            batch.check(found)  # a folder that is removed meanwhile takes no file
+            self.files.put_new(batch, file)
+            batch.put(FOLDER_FILES.at(file.folder_id, file.created_at_us, file.id), ById(id=file.id))
+            if file.status != "error":
+                begin_work(batch, ActorAddress(file.id))
+            try:
+                await self._records.commit(batch)
+            except Conflict:
+                if await self.files.find_named(f"{file.folder_id}/{file.name}") is not None:
+                    await self._drop_pieces(file.id)
+                    raise AlreadyExists(f"File '{file.name}' already exists in this folder", name=file.name) from None
+                await stand_back(attempt, self._world.entropy)
+                continue
+            return file
+        raise Conflict(f"folder '{file.folder_id}' is being changed by others; {EDIT_ATTEMPTS_MAX} attempts lost")
+
     async def _put_pieces(self, file_id: FileId, pieces: Sequence[bytes]) -> None:
         """In several commits, for a commit is bounded; nobody sees them before the record."""
         for start in range(0, len(pieces), FILE_PIECES_PER_COMMIT):
@@ -295,6 +324,7 @@ class Folders:
     async def _drop_pieces(self, file_id: FileId) -> None:
         batch = Batch()
         drop_raw(batch, file_id)
+        drop_text(batch, file_id)
         await self._records.commit(batch)
 
     async def _check_room(self, folder_id: FolderId) -> None:
@@ -313,6 +343,33 @@ class Folders:
 def folder_agents(records: Records) -> Links:
     """Which folders have which agents: folder on the left, agent on the right."""
     return Links(records, "folder_agent")
+
+
+async def put_agent(records: Records, batch: Batch, folder_ids: Sequence[FolderId], agent_id: str, at_us: int) -> None:
+    """The agent has these folders from this commit on. Raises NotFound."""
+    for folder_id in folder_ids:
+        found = await records.get(FOLDERS.at(folder_id))
+        if found is None:
+            raise NotFound(f"Folder with id '{folder_id}' not found", id=folder_id)
+        batch.check(found)
+        folder_agents(records).put(batch, folder_id, agent_id, at_us)
+
+
+def with_text(file: File, text: str, chunk_tokens: int) -> File:
+    """The file once that is its text, which is to be embedded next."""
+    pieces = -(-len(text) // FILE_TEXT_PIECE_CHARS)
+    chunks = chunk_lines(text, chunk_tokens * CHARS_PER_TOKEN)
+    assert pieces and chunks, "a file without text is an error of the parser's"
+    assert len(text) <= FILE_TEXT_CHARS_MAX
+    return msgspec.structs.replace(
+        file,
+        status="embedding",
+        text_pieces=pieces,
+        text_chars=len(text),
+        lines=len(text.splitlines()),
+        chunks=len(chunks),
+        chunks_embedded=0,
+    )
 
 
 def put_text(batch: Batch, file_id: FileId, number: int, text: str) -> None:

@@ -121,6 +121,16 @@ class McpServers:
 
     async def create(self, name: str, clear: Clear, catalog: ToolCatalog) -> McpServer:
         """Add a server, and its tools if it answers now. Raises InvalidInput, AlreadyExists, LimitExceeded."""
+        server = await self.draft(name, clear)
+        await self.servers.create(server)
+        try:
+            await self.sync(server, catalog)
+        except ToolServerUnavailable:
+            pass  # it is kept, and asked again by a refresh
+        return server
+
+    async def draft(self, name: str, clear: Clear) -> McpServer:
+        """A server to be added, checked but not stored. Raises InvalidInput, LimitExceeded."""
         _check_name(name)
         if await self.servers.count() >= MCP_SERVERS_MAX:
             raise LimitExceeded(
@@ -131,12 +141,7 @@ class McpServers:
         place = self._sealed(server_id, clear)
         assert (clear.command is None) == isinstance(place, HttpPlace)
         server = McpServer(id=server_id, name=name, place=place, created_at_us=now_us, updated_at_us=now_us)
-        await self.servers.create(server)
         assert self.clear(server) == clear, "nothing of it is lost on the way"
-        try:
-            await self.sync(server, catalog)
-        except ToolServerUnavailable:
-            pass  # it is kept, and asked again by a refresh
         return server
 
     async def all(self) -> list[McpServer]:
@@ -268,7 +273,8 @@ class McpServers:
 
     async def call(self, request: ToolRequest) -> ToolOutcome:
         """Run a tool of a server; what is wrong with the server is an outcome that the model can read."""
-        assert request.tool.remote is not None, "a tool of a server says where it is"
+        if request.tool.remote is None:  # it came in a file or from a database without its server
+            return ToolOutcome(text=f"the server of the tool '{request.tool.name}' is not known here", ok=False)
         try:
             server = (await self.servers.get(request.tool.remote.server_id)).value
             return await self.call_tool(server, request.tool.remote.name, request.arguments)

@@ -9,16 +9,19 @@ from kelpie.api.app import Page
 from kelpie.api.errors import Malformed
 from kelpie.api.form import Form
 from kelpie.api.letta.agent_file.first_form import to_first, to_second, without_extras
+from kelpie.api.letta.agent_file.gathering import Options
 from kelpie.api.letta.agent_file.reading import ImportOptions, take_in
 from kelpie.api.letta.agent_file.shapes import AgentFile, read_file
-from kelpie.api.letta.agent_file.writing import Options, what_is_left_out, write_file
+from kelpie.api.letta.agent_file.writing import write_file
 from kelpie.api.letta.house import House
-from kelpie.api.route import Ask, Route
+from kelpie.api.route import Ask, Noted, Route
 from kelpie.errors import InvalidInput
 from kelpie.ids import AgentId
 from kelpie.limits import UPLOAD_BYTES_MAX
 
 JSON = "application/json"
+ONE_AGENT = "the first form holds one agent alone: its folders, groups and tool servers do not go along"
+NOTES_NAMED_MAX = 10
 BOOLEANS = {"true": True, "1": True, "on": True, "yes": True, "false": False, "0": False, "off": False, "no": False}
 
 
@@ -58,8 +61,10 @@ async def export_agent(house: House, ask: Ask[ExportQuery, None]) -> Page:
     agent_id, query = AgentId(ask.path["agent_id"]), ask.query
     options = Options(conversation_id=query.conversation_id, scrub_messages=query.scrub_messages)
     file = await write_file(house, agent_id, options)
-    shown = to_first(file, house.world.wall.now_us()) if query.use_legacy_format else without_extras(file)
-    return _page(shown, await what_is_left_out(house, agent_id))
+    if not query.use_legacy_format:
+        return _page(without_extras(file))
+    left_out = file.sources or file.groups or file.mcp_servers
+    return _page(to_first(file, house.world.wall.now_us()), ONE_AGENT if left_out else None)
 
 
 async def export_agent_with_skills(house: House, ask: Ask[None, ExportIn | None]) -> Page:
@@ -74,18 +79,25 @@ async def export_agent_with_skills(house: House, ask: Ask[None, ExportIn | None]
         scrub_messages=body.scrub_messages,
         skills=tuple(msgspec.to_builtins(skill) for skill in body.skills),
     )
-    file = await write_file(house, agent_id, options)
-    return _page(without_extras(file), await what_is_left_out(house, agent_id))
+    return _page(without_extras(await write_file(house, agent_id, options)))
 
 
-async def import_agent(house: House, ask: Ask[None, Form]) -> ImportedOut:
+async def import_agent(house: House, ask: Ask[None, Form]) -> Noted:
     """A file of either form, taken in."""
     form = ask.body
     file = read_file(form.file("file").content)
     if not isinstance(file, AgentFile):
         file = to_second(file)
-    options = read_import_options(form, ask.headers)
-    return ImportedOut(agent_ids=list(await take_in(house, file, options)))
+    taken = await take_in(house, file, read_import_options(form, ask.headers))
+    for file_id in taken.file_ids:
+        await house.door.nudge(file_id)
+    return Noted(ImportedOut(agent_ids=list(taken.agent_ids)), show_notes(taken.notes))
+
+
+def show_notes(notes: tuple[str, ...]) -> str | None:
+    """What is not as the file has it, in one sentence; None where all is."""
+    more = f"; and {len(notes) - NOTES_NAMED_MAX} more" if len(notes) > NOTES_NAMED_MAX else ""
+    return f"{'; '.join(notes[:NOTES_NAMED_MAX])}{more}" if notes else None
 
 
 def read_import_options(form: Form, headers: Any) -> ImportOptions:
@@ -126,7 +138,7 @@ def _boolean(form: Form, field: str, default: bool) -> bool:
     return BOOLEANS[text.casefold()]
 
 
-def _page(file: Any, note: str | None) -> Page:
+def _page(file: Any, note: str | None = None) -> Page:
     return Page(JSON, msgspec.json.format(msgspec.json.encode(file), indent=2), note)
 
 
@@ -140,7 +152,7 @@ ROUTES = (
         handler=export_agent,
         query=ExportQuery,
         answer=AgentFile,
-        refusals=(404,),
+        refusals=(400, 404),
     ),
     Route(
         method="POST",

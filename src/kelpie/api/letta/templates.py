@@ -1,7 +1,8 @@
 """Templates on the wire: made of an agent or of an agent file, changed, saved, rolled back; agents made of them.
 
 A template's content is an agent file without messages. Tools of a file are made when the template is; agents that are
-made of it later use the tools of those names as they are then.
+made of it later use the tools of those names as they are then. A template of an agent names the agent's folders, which
+the agents that are made of it share; folders that come in a file with their files are made for each of them anew.
 """
 
 import re
@@ -14,9 +15,11 @@ from msgspec import Meta, Raw, Struct
 from kelpie.agent.templates import Named, Template, split_version
 from kelpie.api.errors import Malformed
 from kelpie.api.letta.agent_file.first_form import to_second, without_extras
+from kelpie.api.letta.agent_file.gathering import Options
 from kelpie.api.letta.agent_file.reading import ImportOptions, make_tools, take_in, understand
 from kelpie.api.letta.agent_file.shapes import AgentFile, Entity, read_file
-from kelpie.api.letta.agent_file.writing import Options, what_is_left_out, write_file
+from kelpie.api.letta.agent_file.writing import write_file
+from kelpie.api.letta.agent_files import show_notes
 from kelpie.api.letta.agent_requests import IdentityIdIn
 from kelpie.api.letta.house import House
 from kelpie.api.letta.identity_shapes import AgentIdIn
@@ -24,7 +27,7 @@ from kelpie.api.letta.values import micros_date
 from kelpie.api.route import Ask, Noted, Route
 from kelpie.errors import InvalidInput
 from kelpie.ids import AgentId, IdentityId, new_id, new_uuid
-from kelpie.limits import MESSAGES_PER_CALL_MAX
+from kelpie.limits import AGENT_NAME_CHARS_MAX, MESSAGES_PER_CALL_MAX
 from kelpie.memory.lineage import Lineage
 
 PROJECT_ID = "default"  # this server has one project only, which clients do not name
@@ -120,17 +123,16 @@ class DeployedOut(Struct, frozen=True, kw_only=True):
     group_id: str | None = None
 
 
-async def create_template(house: House, ask: Ask[None, CreateTemplateIn]) -> TemplateOut | Noted:
+async def create_template(house: House, ask: Ask[None, CreateTemplateIn]) -> TemplateOut:
     """A new template. One that is not named gets a name of its own."""
     body = ask.body
     name = body.name or f"template-{new_uuid(house.world.entropy)[:8]}"
     if body.type == "agent":
         if body.agent_id is None:
             raise Malformed("Field required", place=("body", "agent_id"))
-        agent_id = AgentId(body.agent_id)
-        file = without_extras(await write_file(house, agent_id, Options(scrub_messages=True)))
-        template = await house.templates.create(name, await _content(house, file))
-        return Noted(show_template(template), await what_is_left_out(house, agent_id))
+        options = Options(scrub_messages=True, folders_named=True)
+        file = without_extras(await write_file(house, AgentId(body.agent_id), options))
+        return show_template(await house.templates.create(name, await _content(house, file)))
     if body.agent_file is None:
         raise Malformed("Field required", place=("body", "agent_file"))
     file = _file(body.agent_file)
@@ -175,15 +177,23 @@ async def roll_back_template(house: House, ask: Ask[None, RollBackIn]) -> DoneOu
     return DoneOut()
 
 
-async def create_agents_from_template(house: House, ask: Ask[None, DeployIn | None]) -> DeployedOut:
+async def create_agents_from_template(house: House, ask: Ask[None, DeployIn | None]) -> Noted:
     """Make the agents that stand in a version of a template, variables filled in."""
     body = ask.body or DeployIn()
     name, version = split_version(ask.path["template_version"])
     named = await house.templates.read(name, version)
     deployment_id = new_id("deployment", house.world.entropy)
     file = fill_in(msgspec.json.decode(bytes(named.content), type=AgentFile), body)
-    options = _options(named, body, deployment_id, new_uuid(house.world.entropy)[:8])
-    return DeployedOut(agent_ids=list(await take_in(house, file, options)), deployment_id=deployment_id)
+    _name(file, body.agent_name or f"{named.template.name}-{new_uuid(house.world.entropy)[:8]}")
+    taken = await take_in(house, file, _options(named, body, deployment_id))
+    for file_id in taken.file_ids:
+        await house.door.nudge(file_id)
+    made = DeployedOut(
+        agent_ids=list(taken.agent_ids),
+        deployment_id=deployment_id,
+        group_id=taken.group_ids[0] if taken.group_ids else None,
+    )
+    return Noted(made, show_notes(taken.notes))
 
 
 def fill_in(file: AgentFile, body: DeployIn) -> AgentFile:
@@ -211,7 +221,7 @@ def show_template(template: Template) -> TemplateOut:
     )
 
 
-def _options(named: Named, body: DeployIn, deployment_id: str, suffix: str) -> ImportOptions:
+def _options(named: Named, body: DeployIn, deployment_id: str) -> ImportOptions:
     template = named.template
     lineage = Lineage(
         template_id=f"{template.id}:{named.version}", base_template_id=template.id, deployment_id=deployment_id
@@ -219,11 +229,17 @@ def _options(named: Named, body: DeployIn, deployment_id: str, suffix: str) -> I
     return ImportOptions(
         override_existing_tools=False,
         secrets=body.tool_variables,
-        name=body.agent_name or f"{template.name}-{suffix}",
+        append_copy_suffix=False,
         identity_ids=tuple(IdentityId(one) for one in dict.fromkeys(body.identity_ids)),
         lineage=lineage,
         opening=tuple(msgspec.to_builtins(message) for message in body.initial_message_sequence),
     )
+
+
+def _name(file: AgentFile, name: str) -> None:
+    """The first agent is called that; the others of its groups are told apart by their own names."""
+    for at, entity in enumerate(file.agents):
+        entity["name"] = name if at == 0 else f"{name}-{entity.get('name')}"[:AGENT_NAME_CHARS_MAX]
 
 
 def _fill(entity: Entity, fields: tuple[str, ...], variables: Mapping[str, str]) -> None:

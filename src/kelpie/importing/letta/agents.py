@@ -23,8 +23,9 @@ from kelpie.agent.state import (
     WindowEntry,
 )
 from kelpie.agent.view import AgentView
-from kelpie.api.letta.agent_file.reading import Pen, convert
-from kelpie.api.letta.agent_file.rows import CONTENT_KINDS, Place, read_row, read_time
+from kelpie.api.letta.agent_file.pen import Pen
+from kelpie.api.letta.agent_file.rows import CONTENT_KINDS, Place, read_picture, read_row, read_time
+from kelpie.api.letta.agent_file.shapes import convert
 from kelpie.api.letta.agent_requests import AgentFieldsIn, CreateAgentIn, ModelSettingsIn, read_new_agent, read_sampling
 from kelpie.errors import InvalidInput
 from kelpie.ids import AgentId, AnyThreadId, BlockId, ConversationId, MessageId, ThreadId
@@ -32,7 +33,7 @@ from kelpie.importing.journal import digest
 from kelpie.importing.letta.ground import Ground, checked_id
 from kelpie.importing.letta.kinds import sum_of
 from kelpie.importing.move import DONE, Also, Carried, Outcome, Present, Row, Staying
-from kelpie.limits import IMPORT_ROWS_AT_ONCE
+from kelpie.limits import IMPORT_ROWS_AT_ONCE, MESSAGE_BYTES_MAX
 from kelpie.llm.messages import Sampling
 from kelpie.memory.history import MESSAGES, StoredMessage, append
 from kelpie.memory.render import compile_system
@@ -84,9 +85,7 @@ class Teller:
         seen = [system["id"], *[id for id in shown if id != system["id"]]]
         window = [WindowEntry(id=MessageId(id), seq=self._seqs[id]) for id in seen if id in self._seqs]
         assert window[0].seq == 0, "a window begins with the system message"
-        without = tuple(
-            f"a note stands in its messages in place of content of type '{kind}'" for kind in sorted(self._noted)
-        )
+        without = tuple(f"a note stands in its messages in place of {what}" for what in sorted(self._noted))
         if len(seen) > len(window):
             without += ("its window named messages that are not there",)
         return Told(count=len(self._seqs), window=tuple(window), sum=self._sum, without=without)
@@ -294,15 +293,30 @@ async def sum_of_history(ground: Ground, thread_id: AnyThreadId) -> int:
 
 
 def with_notes(row: Row) -> tuple[Row, set[str]]:
-    """The message with a note in place of each piece of content that has no place here; their types."""
+    """The message with a note in place of each piece of content that has no place here; what these are."""
     content = row.get("content")
-    kinds = {str(piece.get("type")) for piece in content} - CONTENT_KINDS if isinstance(content, list) else set()
-    if not kinds or not isinstance(content, list):
+    if not isinstance(content, list):
         return row, set()
+    reasons = [_why_not(piece) for piece in content]
     noted = [
-        {"type": "text", "text": f"[{piece.get('type')}]"} if piece.get("type") in kinds else piece for piece in content
+        piece if reason is None else {"type": "text", "text": f"[{piece.get('type')}]"}
+        for piece, reason in zip(content, reasons, strict=True)
     ]
-    return {**row, "content": noted}, kinds
+    found = {reason for reason in reasons if reason is not None}
+    return ({**row, "content": noted}, found) if found else (row, found)
+
+
+def _why_not(piece: Mapping[str, Any]) -> str | None:
+    """What a piece of content is that has no place here; None: it has."""
+    if piece.get("type") not in CONTENT_KINDS:
+        return f"content of type '{piece.get('type')}'"
+    if piece.get("type") != "image":
+        return None
+    try:
+        picture = read_picture(piece)
+    except InvalidInput:
+        return "a picture that is not there or of a type that is not understood"
+    return f"a picture of over {MESSAGE_BYTES_MAX} bytes" if len(picture.data or "") > MESSAGE_BYTES_MAX else None
 
 
 def read_stop(reason: str | None) -> StopReason | None:

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from kelpie.api.letta.agent_file.first_form import to_second
-from kelpie.api.letta.agent_file.reading import ImportOptions, take_in
+from kelpie.api.letta.agent_file.reading import ImportOptions, take_in, understand
 from kelpie.api.letta.agent_file.shapes import AgentFile, read_file
 from kelpie.api.letta.house import House
 from kelpie.errors import InvalidInput, LimitExceeded
@@ -22,19 +22,20 @@ async def move_file(house: House, path: Path, *, dry: bool) -> Report:
     file = read_file(raw)
     file = file if isinstance(file, AgentFile) else to_second(file)
     place = MOVES.at(hashlib.sha256(raw).hexdigest()[:16], KIND)
-    count, messages = len(file.agents), sum(len(agent.get("messages") or ()) for agent in file.agents)
+    count = len(file.agents)
+    notes = ("Agents of a file get new ids: a file may be taken in by many servers. Secrets are not in it.",)
     if await house.records.get(place) is not None:
         progress = Progress(read=count, present=count, done=True)
     elif dry:
-        progress = Progress(read=count, carried=count, parts={"messages": messages}, done=True)
+        plan = await understand(house, file, ImportOptions(append_copy_suffix=False))
+        progress, notes = Progress(read=count, carried=count, parts=plan.counts, done=True), (*notes, *plan.notes)
     else:
-        await take_in(house, file, ImportOptions(append_copy_suffix=False))
-        progress = Progress(read=count, carried=count, parts={"messages": messages}, done=True)
+        taken = await take_in(house, file, ImportOptions(append_copy_suffix=False))
+        progress, notes = Progress(read=count, carried=count, parts=taken.counts, done=True), (*notes, *taken.notes)
         batch = Batch()
         batch.put(place, progress)
         await house.records.commit(batch)
-    note = "Agents of a file get new ids: a file may be taken in by many servers. Secrets are not in it."
-    return Report(source=str(path), dry=dry, kinds={KIND: progress}, left_tables=(), notes=(note,))
+    return Report(source=str(path), dry=dry, kinds={KIND: progress}, left_tables=(), notes=notes)
 
 
 def _read(path: Path) -> bytes:

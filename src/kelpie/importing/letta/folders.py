@@ -4,7 +4,7 @@ import msgspec
 
 from kelpie.agent.file_desk import OPEN_FILES, OpenFile
 from kelpie.agent.state import AGENTS
-from kelpie.api.letta.agent_file.reading import Pen
+from kelpie.api.letta.agent_file.pen import Pen
 from kelpie.api.letta.agent_file.rows import read_time
 from kelpie.errors import LimitExceeded
 from kelpie.ids import AgentId, FileId, FolderId, PassageId

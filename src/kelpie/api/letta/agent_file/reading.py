@@ -1,44 +1,63 @@
-"""What a file holds, made: tools, blocks, then agents with their messages, each agent in one commit with its links.
+"""What a file holds, made: tool servers, tools, blocks, folders, then agents with their messages, then groups.
 
-The whole file is understood before the first commit. An agent appears when all of it is there; its messages are stored
-before it, under its id, where nobody looks for them.
+The whole file is understood before the first commit. An agent appears, in one commit with its links, when all of it is
+there; its messages are stored before it, under its id, where nobody looks for them.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
 from kelpie.agent.drafts import NewAgent, Past
+from kelpie.agent.file_desk import OpenFile, agent_file_id
+from kelpie.agent.groups import Group
 from kelpie.agent.origin import ORIGINS
 from kelpie.agent.state import WindowEntry
+from kelpie.api.letta.agent_file.gathering import Options, gather
 from kelpie.api.letta.agent_file.likeness import compare
+from kelpie.api.letta.agent_file.pen import Pen
 from kelpie.api.letta.agent_file.rows import Place, read_row, show_time
-from kelpie.api.letta.agent_file.shapes import STRUCTURE, AgentFile, Entity, Numbers
-from kelpie.api.letta.agent_file.writing import (
-    Gathered,
-    Options,
-    gather,
-    show_agent_entity,
-    show_block_entity,
-    show_tool_entity,
+from kelpie.api.letta.agent_file.settling import (
+    NewFile,
+    find_remote,
+    make_desk,
+    make_folders,
+    plan_desk,
+    plan_files,
+    plan_folders,
+    plan_folders_of,
+    plan_groups,
+    plan_servers,
 )
+from kelpie.api.letta.agent_file.shapes import (
+    SECTIONS,
+    STRUCTURE,
+    AgentFile,
+    Entity,
+    Numbers,
+    convert,
+    lists,
+    strangers,
+)
+from kelpie.api.letta.agent_file.writing import owners, show_company
 from kelpie.api.letta.agent_requests import CreateAgentIn, read_new_agent, read_secrets
 from kelpie.api.letta.block_shapes import BlockIn, read_block_fields
 from kelpie.api.letta.house import House
 from kelpie.api.letta.tools import TYPES, KeptFields
-from kelpie.errors import InvalidInput
-from kelpie.ids import AgentId, IdentityId, ToolId, new_agent_id, new_id, new_message_id
-from kelpie.limits import COMMIT_BYTES_MAX, COMMIT_OPERATIONS_MAX, RECORD_BYTES_MAX, TOOL_RETURN_CHARS_DEFAULT
+from kelpie.errors import InvalidInput, LimitExceeded
+from kelpie.ids import AgentId, FileId, FolderId, IdentityId, ToolId, new_agent_id, new_id, new_message_id
+from kelpie.limits import RECORD_BYTES_MAX, TOOL_RETURN_CHARS_DEFAULT
 from kelpie.memory.blocks import Block
+from kelpie.memory.folders import Folder
 from kelpie.memory.history import StoredMessage, append
 from kelpie.memory.lineage import Lineage, merge_lineage
 from kelpie.memory.render import compile_system
-from kelpie.storage.records import Batch, Records
+from kelpie.storage.records import Records
+from kelpie.tools.mcp_servers import McpServer
 from kelpie.tools.tool import Requirement, Source, StoredKind, Tool
 
-T = TypeVar("T")
 STORED_TYPES: dict[str, StoredKind] = {
     "custom": "custom", "external_mcp": "mcp", "external_langchain": "langchain", "external_composio": "composio",
 }  # fmt: skip
@@ -61,26 +80,6 @@ class ImportOptions(Struct, frozen=True, kw_only=True):
     opening: tuple[Entity, ...] | None = None  # messages without ids, in place of those of the file
 
 
-class Pen:
-    """Writes many records in commits that stay within their bounds."""
-
-    def __init__(self, records: Records) -> None:
-        self._records = records
-        self.batch = Batch()
-
-    async def turn(self) -> None:
-        """Commit, if another record of any size might not fit."""
-        operations = len(self.batch.writes) + len(self.batch.checks)
-        if self.batch.bytes_total > COMMIT_BYTES_MAX - 2 * RECORD_BYTES_MAX or operations > COMMIT_OPERATIONS_MAX // 2:
-            await self.finish()
-
-    async def finish(self) -> None:
-        """Commit what is left."""
-        if self.batch.writes:
-            await self._records.commit(self.batch)
-        self.batch = Batch()
-
-
 class ToolPlan(Struct, frozen=True, kw_only=True):
     """A tool of the file: which one it becomes, and what is to be stored for that; None: nothing."""
 
@@ -95,32 +94,73 @@ class AgentPlan(Struct, frozen=True, kw_only=True):
     new: NewAgent
     past: Past
     history: tuple[StoredMessage, ...]
+    held: tuple[OpenFile, ...]
 
 
 class FilePlan(Struct, frozen=True, kw_only=True):
     """A file that is understood: what it is to become. `made` gives the ids of what was short ids in it."""
 
+    servers: Sequence[McpServer]
     tools: Mapping[str, ToolPlan]
     blocks: Mapping[str, Block]
+    folders: Mapping[str, Folder]
+    files: tuple[NewFile, ...]
     agents: tuple[AgentPlan, ...]
+    groups: tuple[Group, ...]
     made: dict[str, str]
+    notes: tuple[str, ...]  # what is not as the file has it
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How much there is of each kind that there is any of, agents left out."""
+        parts = {"folders": self.folders, "files": self.files, "groups": self.groups, "tool servers": self.servers}
+        messages = {"messages": sum(len(each.history) for each in self.agents)}
+        return messages | {kind: len(ones) for kind, ones in parts.items() if ones}
+
+
+class Taken(Struct, frozen=True, kw_only=True):
+    """What was made of a file. Its files are embedded by their actors, who may be nudged."""
+
+    agent_ids: tuple[AgentId, ...]
+    group_ids: tuple[str, ...]
+    file_ids: tuple[FileId, ...]
+    counts: dict[str, int]
+    notes: tuple[str, ...]
 
 
 async def understand(house: House, file: AgentFile, options: ImportOptions) -> FilePlan:
     """The plan; nothing is written. Raises InvalidInput, NotFound, LimitExceeded."""
     if options.model is not None:
         await house.roster.find_model(options.model)
-    _refuse_missing_rooms(file)
-    tools = {entity["id"]: await _plan_tool(house, entity, options.override_existing_tools) for entity in file.tools}
+    made: dict[str, str] = {}
+    notes = strangers(file)
+    servers = await plan_servers(house, file, made)
+    tools = {entity["id"]: await _plan_tool(house, entity, file, made, options) for entity in file.tools}
     blocks = {entity["id"]: _plan_block(house, entity, options) for entity in file.blocks}
-    made: dict[str, str] = {short: each.id for short, each in (*tools.items(), *blocks.items())}
+    made.update({short: each.id for short, each in (*tools.items(), *blocks.items())})
+    folders = await plan_folders(house, file, made, options.embedding, notes)
+    files = plan_files(house, file, made, folders)
     made.update({entity["id"]: new_agent_id(house.world.entropy) for entity in file.agents})
-    agents = [_plan_agent(house, entity, made, blocks, options) for entity in file.agents]
-    return FilePlan(tools=tools, blocks=blocks, agents=tuple(agents), made=made)
+    folders_of = [await plan_folders_of(house, entity, made) for entity in file.agents]
+    agents = [
+        _plan_agent(house, entity, made, blocks, folder_ids, options)
+        for entity, folder_ids in zip(file.agents, folders_of, strict=True)
+    ]
+    return FilePlan(
+        servers=servers,
+        tools=tools,
+        blocks=blocks,
+        folders=folders,
+        files=files,
+        agents=tuple(agents),
+        groups=plan_groups(house, file, made, options.lineage, options.project_id),
+        made=made,
+        notes=tuple(notes),
+    )
 
 
-async def take_in(house: House, file: AgentFile, options: ImportOptions) -> list[AgentId]:
-    """Everything in the file; the ids of its agents. What is wrong with it is found before anything is written.
+async def take_in(house: House, file: AgentFile, options: ImportOptions) -> Taken:
+    """Everything in the file. What is wrong with it is found before anything is written.
 
     Raises InvalidInput, NotFound, LimitExceeded.
     """
@@ -128,15 +168,27 @@ async def take_in(house: House, file: AgentFile, options: ImportOptions) -> list
     await make_tools(house, plan)
     for block in plan.blocks.values():
         await house.blocks.store(block)
+    await make_folders(house, plan.folders, plan.files)
     for each in plan.agents:
         await store_history(house.records, each.history)
+        await make_desk(house, each.past.id, each.held)
         await house.roster.create(each.new, each.past)
+    for group in plan.groups:
+        await house.groups.create(group)
     await _keep_likeness(house, file, plan.made)
-    return [each.past.id for each in plan.agents]
+    return Taken(
+        agent_ids=tuple(each.past.id for each in plan.agents),
+        group_ids=tuple(group.id for group in plan.groups),
+        file_ids=tuple(new.file.id for new in plan.files if new.text),
+        counts=plan.counts,
+        notes=plan.notes,
+    )
 
 
 async def make_tools(house: House, plan: FilePlan) -> None:
-    """The tools of the file, and nothing else of it."""
+    """The tools of the file with their servers, and nothing else of it."""
+    for server in plan.servers:
+        await house.servers.servers.create(server)
     for tool in plan.tools.values():
         await _make_tool(house, tool)
 
@@ -205,34 +257,24 @@ def read_agent(entity: Entity, made: Mapping[str, str], options: ImportOptions) 
     return convert(given, CreateAgentIn, str(entity.get("id")))
 
 
-def convert(given: Mapping[str, Any], kind: type[T], name: str) -> T:
-    """`given` as that struct. Raises InvalidInput."""
-    try:
-        return msgspec.convert(given, kind)
-    except msgspec.ValidationError as error:
-        raise InvalidInput(f"Import failed: {name}: {error}", field="file") from None
-
-
-def _refuse_missing_rooms(file: AgentFile) -> None:
-    for section in ("groups", "files", "sources", "mcp_servers"):
-        if getattr(file, section):
-            raise InvalidInput(f"Import failed: this server cannot take in {section} yet", field="file")
-
-
-async def _plan_tool(house: House, entity: Entity, override: bool) -> ToolPlan:
+async def _plan_tool(
+    house: House, entity: Entity, file: AgentFile, made: Mapping[str, str], options: ImportOptions
+) -> ToolPlan:
     """The tool of that name, changed if it may be; else a new one. The built-in ones are never changed."""
     name = str(entity.get("name"))
     found = (await house.tools.named([name])).get(name)
     now_us = house.world.wall.now_us()
+    remote = await find_remote(house, entity, file, made)
     if found is None:
         if entity.get("tool_type") in set(TYPES.values()) - set(STORED_TYPES):
             raise InvalidInput(f"Import failed: this server has no built-in tool '{name[:80]}'", field="tools")
         tool = read_tool(entity, ToolId(new_id("tool", house.world.entropy)), now_us)
+        tool = msgspec.structs.replace(tool, remote=remote)
         return ToolPlan(id=tool.id, stored=tool, is_new=True)
-    if not override or house.tools.is_builtin(found.id):
+    if not options.override_existing_tools or house.tools.is_builtin(found.id):
         return ToolPlan(id=found.id, stored=None, is_new=False)
     changed = read_tool(entity, found.id, found.created_at_us)
-    changed = msgspec.structs.replace(changed, updated_at_us=now_us, remote=found.remote)
+    changed = msgspec.structs.replace(changed, updated_at_us=now_us, remote=found.remote or remote)
     return ToolPlan(id=found.id, stored=changed, is_new=False)
 
 
@@ -256,7 +298,12 @@ def _plan_block(house: House, entity: Entity, options: ImportOptions) -> Block:
 
 
 def _plan_agent(
-    house: House, entity: Entity, made: dict[str, str], blocks: Mapping[str, Block], options: ImportOptions
+    house: House,
+    entity: Entity,
+    made: dict[str, str],
+    blocks: Mapping[str, Block],
+    folders: tuple[FolderId, ...],
+    options: ImportOptions,
 ) -> AgentPlan:
     """An agent as it is to be made; the ids of its messages are added to `made`."""
     agent_id, now_us = AgentId(made[entity["id"]]), house.world.wall.now_us()
@@ -283,12 +330,21 @@ def _plan_agent(
         history.append(read_row({"role": "system", "content": text, "created_at": show_time(now_us)}, place))
     for row in rows:
         history.append(read_row(row, Place(id=ids[row["id"]], agent_id=agent_id, seq=len(history))))
+    _check_sizes(entity, history)
     seqs = {message.id: message.seq for message in history}
     window = [WindowEntry(id=ids[id], seq=seqs[ids[id]]) for id in shown]
     if not begins_right:
         window.insert(0, WindowEntry(id=history[0].id, seq=0))
-    past = Past(id=agent_id, created_at_us=now_us, updated_at_us=now_us, window=tuple(window), next_seq=len(history))
-    return AgentPlan(new=new, past=past, history=tuple(history))
+    past = Past(
+        id=agent_id,
+        created_at_us=now_us,
+        updated_at_us=now_us,
+        window=tuple(window),
+        next_seq=len(history),
+        folders=folders,
+    )
+    held = plan_desk(house, entity, made)
+    return AgentPlan(new=new, past=past, history=tuple(history), held=held)
 
 
 def _messages(entity: Entity, options: ImportOptions, now_us: int) -> tuple[Sequence[Entity], Sequence[str]]:
@@ -312,6 +368,19 @@ def _lineage(said: Lineage, entity: Entity, options: ImportOptions) -> Lineage:
     return merge_lineage(said, named)
 
 
+def _check_sizes(entity: Entity, history: Sequence[StoredMessage]) -> None:
+    """LimitExceeded if a message cannot be stored; pictures are in it."""
+    for message in history:
+        size = len(msgspec.json.encode(message))
+        if size > RECORD_BYTES_MAX:
+            raise LimitExceeded(
+                f"Import failed: {entity['id']}: its message {message.seq} has {size} bytes, over the limit of"
+                f" {RECORD_BYTES_MAX}",
+                limit="RECORD_BYTES_MAX",
+                maximum=RECORD_BYTES_MAX,
+            )
+
+
 async def store_history(records: Records, history: Sequence[StoredMessage]) -> None:
     """The messages, in as many commits as it takes."""
     pen = Pen(records)
@@ -323,33 +392,35 @@ async def store_history(records: Records, history: Sequence[StoredMessage]) -> N
 
 async def _keep_likeness(house: House, file: AgentFile, made: Mapping[str, str]) -> None:
     """What the file said otherwise than we would say it now."""
+    company = await gather(house, [AgentId(made[agent["id"]]) for agent in file.agents], Options())
+    numbers = Numbers()
+    shown = await show_company(house, company, numbers)
+    long = numbers.long()
+    ours = {long.get(entity["id"], entity["id"]): entity for entities in lists(shown) for entity in entities}
+    belongs = owners(company)
     pen = Pen(house.records)
-    for agent in file.agents:
-        agent_id = AgentId(made[agent["id"]])
-        gathered = await gather(house, agent_id, Options())
-        ours = await _ours(house, gathered)
-        blocks = [block for block in file.blocks if block["id"] in (agent.get("block_ids") or ())]
-        tools = [tool for tool in file.tools if tool["id"] in (agent.get("tool_ids") or ())]
-        for given in (agent, *(agent.get("messages") or ()), *blocks, *tools):
-            id = made.get(given["id"])
-            if id is None or id not in ours:
-                continue  # stripped
-            origin = compare(_plain(given), _plain(ours[id]))
-            if origin is not None:
-                pen.batch.put(ORIGINS.at(agent_id, id), origin)
-                await pen.turn()
+    for given, id in _with_ids(file, made):
+        if id is None or id not in ours:
+            continue  # it was stripped
+        origin = compare(_plain(given), _plain(ours[id]))
+        if origin is None:
+            continue
+        for agent_id in belongs[id]:
+            pen.batch.put(ORIGINS.at(agent_id, id), origin)
+            await pen.turn()
     await pen.finish()
 
 
-async def _ours(house: House, gathered: Gathered) -> dict[str, Entity]:
-    """What we would write of an agent and its parts, by their ids."""
-    numbers = Numbers()
-    agent = await show_agent_entity(house, gathered, numbers)
-    entities = [agent, *agent["messages"]]
-    entities += [show_tool_entity(tool, numbers) for tool in gathered.tools]
-    entities += [show_block_entity(block, numbers) for block in gathered.view.blocks]
-    long = {short: id for id, short in numbers.given.items()}
-    return {long[entity["id"]]: entity for entity in entities}
+def _with_ids(file: AgentFile, made: Mapping[str, str]) -> Iterator[tuple[Entity, str | None]]:
+    """Everything in the file, and what it became. Files as agents have them have no short ids."""
+    for agent in file.agents:
+        for link in agent.get("files_agents") or ():
+            yield link, agent_file_id(AgentId(made[agent["id"]]), FileId(made[link["file_id"]]))
+        for message in agent.get("messages") or ():
+            yield message, made.get(message["id"])
+    for section in SECTIONS:
+        for entity in getattr(file, section):
+            yield entity, made.get(entity["id"])
 
 
 def _plain(entity: Entity) -> Entity:

@@ -12,9 +12,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from kelpie.api.errors import Malformed
+from kelpie.api.letta.content_requests import ImageSourceIn, read_image
 from kelpie.errors import InvalidInput
 from kelpie.ids import AgentId, ConversationId, MessageId, RunId, StepId
-from kelpie.llm.messages import Part, ReasoningPart, TextPart, ToolCallPart, ToolReturnPart
+from kelpie.llm.messages import ImagePart, Part, ReasoningPart, TextPart, ToolCallPart, ToolReturnPart, VerdictPart
 from kelpie.memory.history import MessageKind, StoredMessage
 
 Row = Mapping[str, Any]
@@ -28,7 +30,7 @@ KINDS: dict[str, MessageKind] = {
     "summary": "summary",
 }
 CONTENT_KINDS = frozenset(
-    ("text", "reasoning", "summarized_reasoning", "redacted_reasoning", "omitted_reasoning", "tool_call")
+    ("text", "image", "reasoning", "summarized_reasoning", "redacted_reasoning", "omitted_reasoning", "tool_call")
 )
 _SECOND_US = 1_000_000
 
@@ -62,8 +64,14 @@ def read_row(row: Row, place: Place) -> StoredMessage:
         raise InvalidInput(f"messages: '{str(role)[:40]}' is not the role of a message", field="messages")
     answers = row.get("approvals") or ()
     if role == "approval" and not row.get("tool_calls"):
-        kind = "tool"
-    parts = _read_returns(row, answers) if kind == "tool" else _read_parts(row, kind)
+        kind = "approval" if answers or row.get("approve") is not None else "tool"
+    match kind:
+        case "approval":
+            parts = _read_answers(row, answers)
+        case "tool":
+            parts = _read_returns(row, answers)
+        case _:
+            parts = _read_parts(row, kind)
     return StoredMessage(
         id=place.id,
         agent_id=place.agent_id,
@@ -84,8 +92,14 @@ def show_row(stored: StoredMessage, number: Mapping[str, str]) -> dict[str, Any]
     """The message as a file has it; `number` gives the ids that stand in the file."""
     calls = [part for part in stored.parts if isinstance(part, ToolCallPart)]
     returns = [part for part in stored.parts if isinstance(part, ToolReturnPart)]
-    said = [_show_part(part) for part in stored.parts if not isinstance(part, ToolCallPart | ToolReturnPart)]
+    if stored.kind == "approval":
+        returns, verdicts = [], [part for part in stored.parts if isinstance(part, VerdictPart)]
+    else:
+        verdicts = []
+    told = (TextPart, ImagePart, ReasoningPart)
+    said = [_show_part(part) for part in stored.parts if isinstance(part, told)]
     envelopes = [seal(part, stored.created_at_us) for part in returns]
+    whole = next((part for part in verdicts if part.request_id is not None), None)
     return {
         "type": "message",
         "otid": stored.otid,
@@ -102,11 +116,19 @@ def show_row(stored: StoredMessage, number: Mapping[str, str]) -> dict[str, Any]
         "tool_call_id": returns[0].call_id if returns else None,
         "tool_returns": [_show_return(part, text) for part, text in zip(returns, envelopes, strict=True)],
         "created_at": show_time(stored.created_at_us),
-        "approve": None,
-        "approval_request_id": None,
-        "denial_reason": None,
-        "approvals": [],
+        "approve": None if whole is None else whole.approve,
+        "approval_request_id": None if whole is None else whole.request_id,
+        "denial_reason": None if whole is None else whole.reason,
+        "approvals": _show_answers(stored) if whole is None else [],
     }
+
+
+def read_picture(piece: Mapping[str, Any]) -> ImagePart:
+    """A picture that stands in a message. Raises InvalidInput, also for one that is kept elsewhere."""
+    try:
+        return read_image(msgspec.convert(piece.get("source"), ImageSourceIn), ("body", "messages"))
+    except (msgspec.ValidationError, Malformed) as error:
+        raise InvalidInput(f"messages: a picture: {error}", field="messages") from None
 
 
 def seal(part: ToolReturnPart, at_us: int) -> str:
@@ -173,6 +195,8 @@ def _read_piece(piece: Mapping[str, Any]) -> list[Part]:
     match piece.get("type"):
         case "text":
             return [TextPart(text=str(piece.get("text") or ""))]
+        case "image":
+            return [read_picture(piece)]
         case "reasoning":
             return [ReasoningPart(text=str(piece.get("reasoning") or ""), signature=piece.get("signature"))]
         case "summarized_reasoning":
@@ -214,9 +238,30 @@ def _read_returns(row: Row, answers: Sequence[Mapping[str, Any]]) -> tuple[Part,
     )
 
 
+def _read_answers(row: Row, answers: Sequence[Mapping[str, Any]]) -> tuple[Part, ...]:
+    """What a person, or the client, answered to calls: all at once in the older form, which names no call."""
+    if not answers:
+        given = {"reason": row.get("denial_reason"), "request_id": row.get("approval_request_id")}
+        return (VerdictPart(call_id="", approve=bool(row["approve"]), **given),)
+    return tuple(
+        _read_return(one, row)
+        if "func_response" in one
+        else VerdictPart(
+            call_id=str(one.get("tool_call_id") or ""), approve=bool(one.get("approve")), reason=one.get("reason")
+        )
+        for one in answers
+    )
+
+
 def _read_return(one: Mapping[str, Any], row: Row) -> ToolReturnPart:
-    text = one.get("func_response")
-    text = text if isinstance(text, str) else msgspec.json.encode(text).decode()
+    """A return: text, or a list of pieces, which is how pictures come along."""
+    told = one.get("func_response")
+    images: tuple[ImagePart, ...] = ()
+    if isinstance(told, list) and all(isinstance(piece, dict) and "type" in piece for piece in told):
+        parts = [part for piece in told for part in _read_piece(piece)]
+        images = tuple(part for part in parts if isinstance(part, ImagePart))
+        told = "\n".join(part.text for part in parts if isinstance(part, TextPart))
+    text = told if isinstance(told, str) else msgspec.json.encode(told).decode()
     return ToolReturnPart(
         call_id=str(one.get("tool_call_id") or row.get("tool_call_id") or ""),
         name=str(row.get("name") or ""),
@@ -224,6 +269,7 @@ def _read_return(one: Mapping[str, Any], row: Row) -> ToolReturnPart:
         ok=one.get("status") != "error",
         stdout=None if one.get("stdout") is None else tuple(one["stdout"]),
         stderr=None if one.get("stderr") is None else tuple(one["stderr"]),
+        images=images,
     )
 
 
@@ -234,16 +280,20 @@ def _words(envelope: Envelope | None, text: str) -> str:
     return envelope.message if isinstance(envelope.message, str) else msgspec.json.encode(envelope.message).decode()
 
 
-def _show_part(part: Part) -> dict[str, Any]:
+def _show_part(part: TextPart | ImagePart | ReasoningPart) -> dict[str, Any]:
     match part:
         case TextPart():
             return {"type": "text", "text": part.text, "signature": None}
+        case ImagePart(url=str()):
+            return {"type": "image", "source": {"type": "url", "url": part.url}}
+        case ImagePart():
+            kept = {"media_type": part.media_type, "data": part.data, "detail": part.detail}
+            kind = {"type": "base64"} if part.file_id is None else {"type": "letta", "file_id": part.file_id}
+            return {"type": "image", "source": {**kind, **kept}}
         case ReasoningPart(redacted=str()):
             return {"type": "redacted_reasoning", "data": part.redacted}
         case ReasoningPart():
             return {"type": "reasoning", "is_native": True, "reasoning": part.text, "signature": part.signature}
-        case _:
-            raise AssertionError(part)
 
 
 def _show_call(call: ToolCallPart) -> dict[str, Any]:
@@ -251,10 +301,23 @@ def _show_call(call: ToolCallPart) -> dict[str, Any]:
 
 
 def _show_return(part: ToolReturnPart, text: str) -> dict[str, Any]:
+    pieces = [_show_part(TextPart(text=text)), *map(_show_part, part.images)]
     return {
         "tool_call_id": part.call_id,
         "status": "success" if part.ok else "error",
         "stdout": None if part.stdout is None else list(part.stdout),
         "stderr": None if part.stderr is None else list(part.stderr),
-        "func_response": text,
+        "func_response": pieces if part.images else text,
     }
+
+
+def _show_answers(stored: StoredMessage) -> list[dict[str, Any]]:
+    """The verdicts and returns of a message that answers calls; of any other none."""
+    answers: list[dict[str, Any]] = []
+    for part in stored.parts if stored.kind == "approval" else ():
+        if isinstance(part, VerdictPart):
+            verdict = {"approve": part.approve, "tool_call_id": part.call_id, "reason": part.reason}
+            answers.append({"type": "approval", **verdict})
+        elif isinstance(part, ToolReturnPart):
+            answers.append(_show_return(part, part.text))
+    return answers

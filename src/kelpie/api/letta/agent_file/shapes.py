@@ -1,18 +1,20 @@
 """What an agent file looks like, as far as it is looked at, and the ids that stand in it."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from kelpie.errors import InvalidInput
 
+T = TypeVar("T")
 Entity = dict[str, Any]
 # What says how things belong together: it is built anew, and never kept as a file had it.
 STRUCTURE = frozenset(
     "id agent_id messages in_context_message_ids memory_blocks tools tool_ids source_ids folder_ids block_ids"
-    " identity_ids files_agents group_ids file_id source_id agent_ids shared_block_ids manager_config".split()
+    " identity_ids files_agents group_ids file_id source_id agent_ids shared_block_ids shared_blocks"
+    " manager_config".split()
 )
 SECTIONS = {
     "agents": "agent",
@@ -55,6 +57,26 @@ class Numbers:
             self._counts[kind] = count + 1
             self.given[id] = f"{kind}-{count}"
         return self.given[id]
+
+    def long(self) -> dict[str, str]:
+        """Long ids for the short ones."""
+        return {short: id for id, short in self.given.items()}
+
+
+def lists(file: AgentFile) -> Iterator[list[Entity]]:
+    """Every list of things in it, those within agents too."""
+    for section in SECTIONS:
+        yield getattr(file, section)
+    for agent in file.agents:
+        yield from (agent[part] for part in ("messages", "files_agents") if agent.get(part))
+
+
+def convert(given: Mapping[str, Any], kind: type[T], name: str) -> T:
+    """`given` as that struct. Raises InvalidInput."""
+    try:
+        return msgspec.convert(given, kind)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"Import failed: {name}: {error}", field="file") from None
 
 
 def read_file(raw: bytes) -> AgentFile | Entity:
@@ -104,7 +126,7 @@ def _dangling(file: AgentFile) -> Iterable[str]:
     known = {entity.get("id") for section in SECTIONS for entity in getattr(file, section)}
     for agent in file.agents:
         messages = {message.get("id") for message in agent.get("messages") or ()}
-        named = [*names(agent, "tool_ids", "block_ids", "source_ids")]
+        named = names(agent, "tool_ids", "block_ids")
         named += [link.get(field) for link in agent.get("files_agents") or () for field in ("file_id", "source_id")]
         yield from (f"{agent.get('id')} references non-existent {id}" for id in named if id not in known)
         inside = names(agent, "in_context_message_ids")
@@ -116,12 +138,24 @@ def _dangling(file: AgentFile) -> Iterable[str]:
             yield f"{each.get('id')} references non-existent {each.get('source_id')}"
 
 
+def strangers(file: AgentFile) -> list[str]:
+    """What things of the file name that is not in it, and that they can do without: a sentence for each.
+
+    The retired server writes such files: folders without a file, the groups of an agent that came along for another
+    one's, and blocks that a group shares, by the ids that they have there.
+    """
+    known = {entity["id"] for section in SECTIONS for entity in getattr(file, section)}
+    named = [(agent["id"], id) for agent in file.agents for id in names(agent, "source_ids", "group_ids")]
+    named += [(group["id"], id) for group in file.groups for id in names(group, "shared_block_ids", "shared_blocks")]
+    return [f"{id} of {whose} is not in the file" for whose, id in named if id not in known]
+
+
 def names(entity: Entity, *fields: str) -> list[str]:
     """The ids that these fields list."""
     return [id for field in fields for id in entity.get(field) or ()]
 
 
 def members(group: Entity) -> list[str]:
-    """The agents and blocks that a group names."""
+    """The agents that a group names."""
     chief = (group.get("manager_config") or {}).get("manager_agent_id")
-    return names(group, "agent_ids", "shared_block_ids") + ([] if chief is None else [chief])
+    return names(group, "agent_ids") + ([] if chief is None else [chief])

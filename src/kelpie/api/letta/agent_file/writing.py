@@ -1,99 +1,94 @@
-"""Agents as a file: gathered from the store, numbered, and written as whatever file they came from had it."""
+"""Agents as a file: numbered, and written as whatever file they came from had it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from kelpie.agent.origin import ORIGINS
-from kelpie.agent.settings import read_settings
-from kelpie.agent.state import CONVERSATIONS, STATES
-from kelpie.agent.thread import Thread, thread_not_found
-from kelpie.agent.view import AgentView
+from kelpie.api.letta.agent_file.gathering import Company, Gathered, Options, gather
 from kelpie.api.letta.agent_file.likeness import restore
 from kelpie.api.letta.agent_file.rows import show_row, show_time
-from kelpie.api.letta.agent_file.shapes import AgentFile, Entity, Numbers
+from kelpie.api.letta.agent_file.shapes import AgentFile, Entity, Numbers, lists
+from kelpie.api.letta.agent_file.surroundings import (
+    show_file_entity,
+    show_folder_entity,
+    show_group_entity,
+    show_held_entity,
+    show_server_entity,
+    with_server,
+)
 from kelpie.api.letta.agent_shapes import show_agent
 from kelpie.api.letta.block_shapes import show_block
 from kelpie.api.letta.house import House
 from kelpie.api.letta.tools import show_tool
-from kelpie.errors import NotFound
-from kelpie.ids import AgentId, ConversationId
+from kelpie.ids import AgentId
 from kelpie.limits import GET_KEYS_MAX
-from kelpie.memory.history import StoredMessage
 from kelpie.tools.tool import Tool
 
-FOLDERS_LEFT_OUT = "the agent's folders do not go along: attach them to the agents that are made of this"
 FORM = "1c28e167b74f"  # the last revision of the retired server's schema, which is what the file's form goes by
 
 
-class Gathered(Struct, frozen=True, kw_only=True):
-    """One agent, and what it is made of."""
-
-    view: AgentView
-    tools: tuple[Tool, ...]
-    messages: tuple[StoredMessage, ...]
-
-
-class Options(Struct, frozen=True, kw_only=True):
-    """What of an agent is written."""
-
-    conversation_id: str | None = None  # its messages instead of those of the agent's default thread
-    scrub_messages: bool = False
-    skills: tuple[Entity, ...] = ()
-
-
 async def write_file(house: House, agent_id: AgentId, options: Options) -> AgentFile:
-    """The file. Raises NotFound."""
-    one = await gather(house, agent_id, options)
+    """The file. Raises NotFound, LimitExceeded."""
+    company = await gather(house, [agent_id], options)
     numbers = Numbers()
-    file = AgentFile(agents=[], groups=[], blocks=[], files=[], sources=[], tools=[], mcp_servers=[])
-    file.agents.append(await show_agent_entity(house, one, numbers))
-    file.tools = [show_tool_entity(tool, numbers) for tool in sorted(one.tools, key=lambda tool: tool.name)]
-    file.blocks = [
-        show_block_entity(block, numbers) for block in sorted(one.view.blocks, key=lambda block: block.label)
-    ]
-    await liken(house, file, agent_id, numbers)
+    file = await show_company(house, company, numbers)
+    await liken(house, file, owners(company), numbers)
     file.skills = [*options.skills]
     file.metadata = {"revision_id": FORM}
     file.created_at = show_time(house.world.wall.now_us())
     return file
 
 
-async def what_is_left_out(house: House, agent_id: AgentId) -> str | None:
-    """A sentence for who asked for the file, where it has not all of the agent. Raises NotFound."""
-    return FOLDERS_LEFT_OUT if (await house.roster.get_settings(agent_id)).folders else None
+async def show_company(house: House, company: Company, numbers: Numbers) -> AgentFile:
+    """These agents with all that they are made of, as this server has it, each thing once."""
+    members = company.members
+    for server in company.servers.values():
+        numbers.of("mcp_server", server.id)
+    agents = [await show_agent_entity(house, one, company, numbers) for one in members]
+    tools = {tool.id: tool for one in members for tool in one.tools}
+    blocks = {block.id: block for one in members for block in one.view.blocks}
+    folders = {folder.id: folder for one in members for folder in one.folders}
+    files = {held.file.id: held for one in members for held in one.files}
+    return AgentFile(
+        agents=agents,
+        groups=[show_group_entity(group, numbers) for one in members for group in one.groups],
+        blocks=[show_block_entity(one, numbers) for one in sorted(blocks.values(), key=lambda one: one.label)],
+        files=[show_file_entity(held, company.texts[id], numbers) for id, held in files.items()],
+        sources=[await show_folder_entity(house, folder, numbers) for folder in folders.values()],
+        tools=[show_tool_entity(tool, company, numbers) for tool in sorted(tools.values(), key=lambda tool: tool.name)],
+        mcp_servers=[show_server_entity(server, numbers) for server in company.servers.values()],
+    )
 
 
-async def gather(house: House, agent_id: AgentId, options: Options) -> Gathered:
-    """The agent as it is now. Raises NotFound."""
-    view = await house.roster.get(agent_id)
-    messages: tuple[StoredMessage, ...] = ()
-    if not options.scrub_messages:
-        thread = Thread(agent_id=agent_id)
-        if options.conversation_id is not None:
-            thread = await _thread_of(house, agent_id, options.conversation_id)
-        messages = await _window(house, thread)
-    tools = await house.tools.present(view.settings.tools)
-    return Gathered(view=view, tools=tools, messages=messages)
+def owners(company: Company) -> dict[str, list[AgentId]]:
+    """Of each thing the agents that it belongs to."""
+    found: dict[str, list[AgentId]] = {}
+    for one in company.members:
+        servers = [tool.remote.server_id for tool in one.tools if tool.remote is not None]
+        parts = (*one.messages, *one.tools, *one.view.blocks, *one.folders, *one.files, *one.groups)
+        files = [held.file.id for held in one.files]
+        for id in (one.view.settings.id, *[part.id for part in parts], *files, *dict.fromkeys(servers)):
+            found.setdefault(id, []).append(one.view.settings.id)
+    return found
 
 
-async def show_agent_entity(house: House, one: Gathered, numbers: Numbers) -> Entity:
+async def show_agent_entity(house: House, one: Gathered, company: Company, numbers: Numbers) -> Entity:
     """The agent, its ids made short."""
     out = await show_agent(house, one.view)
     numbers.of("agent", out.id)
     for message in one.messages:
         numbers.of("message", message.id)
     secrets = {one["key"]: "" for one in msgspec.to_builtins(out.secrets)}  # what they are stays here
-    compaction = one.view.settings.compaction.wire
+    settings = one.view.settings
     return {
         "name": out.name,
         "memory_blocks": [],
         "tools": [],
         "tool_ids": [numbers.of("tool", tool.id) for tool in one.tools],
-        "source_ids": [],
-        "folder_ids": None,
+        "source_ids": [numbers.of("source", folder.id) for folder in one.folders],
+        "folder_ids": None if one.folder_ids is None else list(one.folder_ids),
         "block_ids": [numbers.of("block", block.id) for block in one.view.blocks],
         "tool_rules": msgspec.to_builtins(out.tool_rules),
         "tags": list(out.tags),
@@ -105,13 +100,13 @@ async def show_agent_entity(house: House, one: Gathered, numbers: Numbers) -> En
         "include_base_tool_rules": False,
         "include_default_source": False,
         "description": out.description,
-        "metadata": msgspec.json.decode(one.view.settings.metadata),
+        "metadata": msgspec.json.decode(settings.metadata),
         "llm_config": msgspec.to_builtins(out.llm_config),
         "embedding_config": msgspec.to_builtins(out.embedding_config),
         "model": None,
         "embedding": None,
         "model_settings": None,
-        "compaction_settings": msgspec.json.decode(compaction),
+        "compaction_settings": msgspec.json.decode(settings.compaction.wire),
         "context_window_limit": None,
         "embedding_chunk_size": None,
         "max_tokens": None,
@@ -139,14 +134,16 @@ async def show_agent_entity(house: House, one: Gathered, numbers: Numbers) -> En
         "id": numbers.of("agent", out.id),
         "in_context_message_ids": [numbers.of("message", message.id) for message in one.messages],
         "messages": [show_row(message, numbers.given) for message in one.messages],
-        "files_agents": [],
-        "group_ids": [],
+        "files_agents": [show_held_entity(held, company.texts[held.file.id], settings, numbers) for held in one.files],
+        "group_ids": [numbers.of("group", group.id) for group in one.groups],
     }
 
 
-def show_tool_entity(tool: Tool, numbers: Numbers) -> Entity:
+def show_tool_entity(tool: Tool, company: Company, numbers: Numbers) -> Entity:
     """A tool, its id made short."""
     shown: Entity = msgspec.json.decode(msgspec.json.encode(show_tool(tool)))
+    if tool.remote is not None:
+        shown = with_server(shown, tool, company.servers.get(tool.remote.server_id))
     return {**shown, "id": numbers.of("tool", tool.id)}
 
 
@@ -157,36 +154,13 @@ def show_block_entity(block: Any, numbers: Numbers) -> Entity:
     return {**shown, "tags": shown["tags"] or None, "id": numbers.of("block", block.id)}
 
 
-async def liken(house: House, file: AgentFile, agent_id: AgentId, numbers: Numbers) -> None:
+async def liken(house: House, file: AgentFile, owners: Mapping[str, Sequence[AgentId]], numbers: Numbers) -> None:
     """Write what has not changed since it came in a file as that file had it."""
-    long = {short: id for id, short in numbers.given.items()}
-    for entities in (file.agents, file.tools, file.blocks, *[agent["messages"] for agent in file.agents]):
-        entities[:] = await _likened(house, agent_id, entities, long)
-
-
-async def _likened(house: House, agent_id: AgentId, entities: Sequence[Entity], long: dict[str, str]) -> list[Entity]:
-    likened: list[Entity] = []
-    for start in range(0, len(entities), GET_KEYS_MAX):
-        some = entities[start : start + GET_KEYS_MAX]
-        origins = await house.records.get_all([ORIGINS.at(agent_id, long[entity["id"]]) for entity in some])
-        likened += [
-            restore(entity, None if origin is None else origin.value)
-            for entity, origin in zip(some, origins, strict=True)
-        ]
-    return likened
-
-
-async def _thread_of(house: House, agent_id: AgentId, conversation_id: str) -> Thread:
-    found = await house.records.get(CONVERSATIONS.at(conversation_id))
-    if found is None or found.value.agent_id != agent_id:
-        raise NotFound(f"Conversation with id '{conversation_id[:80]}' not found", id=conversation_id[:80])
-    return Thread(agent_id=agent_id, conversation_id=ConversationId(conversation_id))
-
-
-async def _window(house: House, thread: Thread) -> tuple[StoredMessage, ...]:
-    """The messages that the model sees."""
-    await read_settings(house.records, thread)
-    state = await house.records.get(STATES.at(thread.id))
-    if state is None:
-        raise thread_not_found(thread.id)
-    return tuple(await house.history.get_many(thread.id, [entry.seq for entry in state.value.window]))
+    long = numbers.long()
+    for entities in lists(file):
+        for start in range(0, len(entities), GET_KEYS_MAX):
+            shorts = [str(one["id"]) for one in entities[start : start + GET_KEYS_MAX]]
+            ids = [long.get(short, short) for short in shorts]
+            origins = await house.records.get_all([ORIGINS.at(owners[id][0], id) for id in ids])
+            for at, origin in enumerate(origins, start):
+                entities[at] = restore(entities[at], None if origin is None else origin.value)
