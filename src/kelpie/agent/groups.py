@@ -153,10 +153,8 @@ class Groups:
         for attempt in range(EDIT_ATTEMPTS_MAX):
             batch = Batch()
             await self._check_agents(batch, group, ())
-            self.all.put_new(batch, group)
             state = GroupState(id=group.id)
-            batch.put_new(GROUP_STATES.at(group.id), state)
-            self._link(batch, group)
+            self.put_new(batch, group, state)
             assert group.created_at_us > 0
             assert len(group.agent_ids) <= GROUP_AGENTS_MAX
             if await self._committed(batch, attempt):
@@ -193,6 +191,13 @@ class Groups:
         else:
             self.watched.remove(batch, group.manager_id, group.id)
         await self._records.commit(batch)
+
+    def put_new(self, batch: Batch, group: Group, state: GroupState) -> None:
+        """A new group with its links, in a commit that checks its agents."""
+        assert state.id == group.id
+        self.all.put_new(batch, group)
+        batch.put_new(GROUP_STATES.at(group.id), state)
+        self._link(batch, group)
 
     def put_without(self, batch: Batch, found: Found[Group], agent_id: str) -> None:
         """The group without a member that is gone; whoever asks sees to its rows."""

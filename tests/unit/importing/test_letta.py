@@ -9,6 +9,7 @@ import pytest
 
 from kelpie.agent.secrets import open_secrets
 from kelpie.errors import SecretUnreadable
+from kelpie.importing.letta.agents import with_notes
 from kelpie.importing.letta.ground import Ground
 from kelpie.importing.letta.plan import move_all
 from kelpie.importing.letta.secrets import OldSecrets, seal_as_there
@@ -247,3 +248,132 @@ def test_blocks_keep_what_they_said_before(run: Run) -> None:
             assert [one.value for one in reversed(kept)] == [row["value"] for row in rows if row["value"] != now] != []
 
     run(scenario())
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_groups_have_their_agents_in_order(run: Run, release: str) -> None:
+    async def scenario() -> None:
+        async with visit() as visitor:
+            source = RowsFile(release)
+            report = await move(visitor, source)
+            assert report.kinds["groups"].carried == len(source.held["groups"]) == 3
+            for row in source.held["groups"]:
+                shown = await visitor.ok("GET", f"/v1/groups/{row['id']}")
+                names = (
+                    "manager_type",
+                    "description",
+                    "agent_ids",
+                    "manager_agent_id",
+                    "termination_token",
+                    "max_turns",
+                )
+                assert {name: shown[name] for name in names} == {name: row[name] for name in names}
+                for agent_id in row["agent_ids"]:
+                    listed = await visitor.ok("GET", f"/v1/agents/{agent_id}/groups")
+                    assert row["id"] in [one["id"] for one in listed]
+
+    run(scenario())
+
+
+def test_a_group_comes_with_what_it_shares_and_was_told(run: Run) -> None:
+    """Method: rows of a genuine database, the group made one of a helper, a member and a block of it gone."""
+
+    async def scenario() -> None:
+        async with visit() as visitor:
+            source = RowsFile("0.16.8")
+            group, other = [row for row in source.held["groups"] if row["manager_type"] != "round_robin"]
+            manager = next(row for row in source.held["agents"] if row["id"] == group["manager_agent_id"])
+            told = {"turns_counter": 3, "last_processed_message_id": manager["message_ids"][-1]}
+            group.update(manager_type="sleeptime", sleeptime_agent_frequency=5, **told)
+            group["agent_ids"] = [*group["agent_ids"], "agent-00000000-0000-4000-8000-000000000000"]
+            other["manager_agent_id"] = group["agent_ids"][-1]
+            block_id = source.held["block"][0]["id"]
+            gone = "block-00000000-0000-4000-8000-000000000000"
+            source.held["groups_blocks"] = [{"group_id": group["id"], "block_id": one} for one in (block_id, gone)]
+            report = await move(visitor, source)
+            assert report.sound
+            shown = await visitor.ok("GET", f"/v1/groups/{group['id']}")
+            assert {name: shown[name] for name in told} == told
+            assert (shown["shared_block_ids"], shown["agent_ids"]) == ([block_id], group["agent_ids"][:-1])
+            view = await visitor.node.house.groups.get(group["id"])
+            assert view.state.told_seq == len(manager["message_ids"]) - 1
+            reasons = {one.reason for one in report.kinds["groups"].without}
+            assert reasons == {"an agent of it did not come along", "a block that it shares did not come along"}
+            (left,) = report.kinds["groups"].left
+            assert (left.reason, left.named) == ("the agent that manages it did not come along", (other["id"],))
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_sandbox_has_its_variables(run: Run, release: str) -> None:
+    async def scenario() -> None:
+        async with visit() as visitor:
+            source = RowsFile(release)
+            await move(visitor, source)
+            (config,) = await visitor.ok("GET", "/v1/sandbox-config/")
+            (row,) = source.held["sandbox_configs"]
+            assert (config["id"], config["config"]) == (row["id"], row["config"])
+            (variable,) = await visitor.ok("GET", f"/v1/sandbox-config/{row['id']}/environment-variable")
+            assert (variable["key"], variable["value"]) == ("EVERYWHERE", "seen by all tools")
+            assert variable["description"] == "for all"
+
+    run(scenario())
+
+
+def test_a_sandbox_that_others_host_stays_there(run: Run) -> None:
+    async def scenario() -> None:
+        async with visit() as visitor:
+            source = RowsFile("0.16.8")
+            source.held["sandbox_configs"][0].update(type="E2B", config={"timeout": 300, "pip_requirements": []})
+            report = await move(visitor, source)
+            for kind, reason in (
+                ("sandbox configurations", "others host"),
+                ("sandbox variables", "did not come along"),
+            ):
+                (left,) = report.kinds[kind].left
+                assert reason in left.reason
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_pictures_are_seen_again(run: Run, release: str) -> None:
+    """Goal: a picture is what it was; one that is not in the database leaves a note, and the report says so."""
+
+    async def scenario() -> None:
+        for there in (True, False):
+            async with visit() as visitor:
+                source = RowsFile(release)
+                pieces = [piece for row in source.held["messages"] for piece in row["content"] or ()]
+                (picture,) = [piece for piece in pieces if piece["type"] == "image"]
+                message = next(row for row in source.held["messages"] if picture in (row["content"] or ()))
+                data = picture["source"]["data"]
+                picture["source"]["data"] = data if there else None
+                report = await move(visitor, source)
+                shown = await visitor.ok("GET", f"/v1/agents/{message['agent_id']}/messages", query={"limit": 100})
+                (content,) = [one["content"] for one in shown if one["id"] == message["id"]]
+                if there:
+                    assert content[1]["source"]["data"] == data
+                else:
+                    assert content[1]["text"] == "[image]"
+                notes = [one for one in report.kinds["agents"].without if "picture" in one.reason]
+                assert bool(notes) != there
+
+    run(scenario())
+
+
+def test_pictures_of_a_message_have_so_much_room() -> None:
+    """Goal: what does not fit leaves a note, in what was said and in what a tool returned; the rest stays."""
+
+    def picture(chars: int) -> Any:
+        return {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "A" * chars}}
+
+    returned = {"tool_call_id": "c", "func_response": [{"type": "text", "text": "two"}, picture(300_000), picture(4)]}
+    row, reasons = with_notes({"content": [picture(200_000)], "tool_returns": [returned, {"func_response": "plain"}]})
+    kinds = [piece["type"] for piece in row["tool_returns"][0]["func_response"]]
+    assert (row["content"], kinds) == ([picture(200_000)], ["text", "text", "image"])
+    assert row["tool_returns"][1] == {"func_response": "plain"}
+    assert reasons == {"a picture, for those of one message may take 400000 bytes"}
+    same = {"content": "words", "tool_returns": None}
+    assert with_notes(same) == (same, set())

@@ -139,7 +139,7 @@ async def modify_config(house: House, ask: Ask[None, ConfigEdit]) -> ConfigOut:
     if ask.body.config is None:
         return show_config((await house.sandboxes.settings.get(id)).value)
     wire = read_config(ask.body.config)
-    return show_config(await house.sandboxes.change(id, _raw(wire), _pip(wire)))
+    return show_config(await house.sandboxes.change(id, _raw(wire), read_packages(wire)))
 
 
 async def delete_config(house: House, ask: Ask[None, None]) -> None:
@@ -213,16 +213,17 @@ def read_config(config: dict[str, Any]) -> LocalConfigIn:
     return msgspec.convert(config, LocalConfigIn)
 
 
+def read_packages(wire: LocalConfigIn) -> tuple[Requirement, ...]:
+    """The packages that all tools get."""
+    return tuple(Requirement(name=one.name, version=one.version) for one in wire.pip_requirements)
+
+
 async def _put(house: House, wire: LocalConfigIn) -> ConfigOut:
-    return show_config(await house.sandboxes.put(_raw(wire), _pip(wire)))
+    return show_config(await house.sandboxes.put(_raw(wire), read_packages(wire)))
 
 
 def _raw(wire: LocalConfigIn) -> Raw:
     return Raw(msgspec.json.encode(wire))
-
-
-def _pip(wire: LocalConfigIn) -> tuple[Requirement, ...]:
-    return tuple(Requirement(name=one.name, version=one.version) for one in wire.pip_requirements)
 
 
 ROUTES = (

@@ -293,30 +293,46 @@ async def sum_of_history(ground: Ground, thread_id: AnyThreadId) -> int:
 
 
 def with_notes(row: Row) -> tuple[Row, set[str]]:
-    """The message with a note in place of each piece of content that has no place here; what these are."""
-    content = row.get("content")
-    if not isinstance(content, list):
-        return row, set()
-    reasons = [_why_not(piece) for piece in content]
-    noted = [
-        piece if reason is None else {"type": "text", "text": f"[{piece.get('type')}]"}
-        for piece, reason in zip(content, reasons, strict=True)
-    ]
-    found = {reason for reason in reasons if reason is not None}
-    return ({**row, "content": noted}, found) if found else (row, found)
+    """The message with a note in place of each piece of content that has no place here; what these are.
+
+    Content is what was said, and what tools returned. The pictures of a message have so much room and no more.
+    """
+    room, reasons = MESSAGE_BYTES_MAX, set[str]()
+
+    def noted(content: Any) -> Any:
+        nonlocal room
+        if not isinstance(content, list) or not all(isinstance(piece, dict) for piece in content):
+            return content
+        kept: list[Any] = []
+        for piece in content:
+            reason, size = _why_not(piece, room)
+            room -= size
+            kept.append(piece if reason is None else {"type": "text", "text": f"[{piece.get('type')}]"})
+            reasons.update(() if reason is None else (reason,))
+        return kept
+
+    changed = {"content": noted(row.get("content"))}
+    for field in ("tool_returns", "approvals"):
+        returns = row.get(field) or ()
+        changed[field] = [
+            {**one, "func_response": noted(one["func_response"])} if "func_response" in one else one for one in returns
+        ]
+    return ({**row, **changed}, reasons) if reasons else (row, reasons)
 
 
-def _why_not(piece: Mapping[str, Any]) -> str | None:
-    """What a piece of content is that has no place here; None: it has."""
+def _why_not(piece: Mapping[str, Any], room: int) -> tuple[str | None, int]:
+    """What a piece of content is that has no place here (None: it has), and how much room it takes."""
     if piece.get("type") not in CONTENT_KINDS:
-        return f"content of type '{piece.get('type')}'"
+        return f"content of type '{piece.get('type')}'", 0
     if piece.get("type") != "image":
-        return None
+        return None, 0
     try:
-        picture = read_picture(piece)
+        size = len(read_picture(piece).data or "")
     except InvalidInput:
-        return "a picture that is not there or of a type that is not understood"
-    return f"a picture of over {MESSAGE_BYTES_MAX} bytes" if len(picture.data or "") > MESSAGE_BYTES_MAX else None
+        return "a picture that is not there or of a type that is not understood", 0
+    if size > room:
+        return f"a picture, for those of one message may take {MESSAGE_BYTES_MAX} bytes", 0
+    return None, size
 
 
 def read_stop(reason: str | None) -> StopReason | None:

@@ -7,9 +7,11 @@ from kelpie.importing.letta.agents import Agents, Conversations
 from kelpie.importing.letta.archives import ArchivedPassages, Archives
 from kelpie.importing.letta.folders import FilePassages, Files, Folders, OpenFiles
 from kelpie.importing.letta.ground import Ground
+from kelpie.importing.letta.groups import Groups
 from kelpie.importing.letta.identities import Identities
 from kelpie.importing.letta.kinds import Blocks, Providers, Tools, ToolServers
 from kelpie.importing.letta.runs import Runs
+from kelpie.importing.letta.sandboxes import SandboxConfigs, SandboxVariables
 from kelpie.importing.move import Kind, Mover
 from kelpie.importing.report import Report
 
@@ -17,7 +19,7 @@ from kelpie.importing.report import Report
 WITHIN = frozenset(
     "agents_tags tools_agents blocks_agents agent_environment_variables messages conversation_messages"
     " blocks_conversations archives_agents passage_tags steps step_metrics sources_agents file_contents block_history"
-    " identities_agents identities_blocks"
+    " identities_agents identities_blocks groups_agents groups_blocks"
     " alembic_version".split()
 )
 STAYING = {
@@ -39,15 +41,18 @@ UNKNOWN = "this release of Kelpie does not move them"
 
 def kinds_of(ground: Ground, *, dry: bool) -> list[Kind]:
     """Every kind, each after those that it refers to."""
-    agents = Agents(ground, dry=dry)
+    agents, configs = Agents(ground, dry=dry), SandboxConfigs(ground)
     return [
         Providers(ground, dry=dry),
         ToolServers(ground),
+        configs,
+        SandboxVariables(ground, configs, dry=dry),
         Tools(ground),
         Blocks(ground),
         Identities(ground, dry=dry),
         agents,
         Conversations(ground, agents, dry=dry),
+        Groups(ground, agents, dry=dry),
         Archives(ground, agents),
         ArchivedPassages(ground, dry=dry),
         Folders(ground, agents),

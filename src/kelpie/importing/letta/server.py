@@ -17,7 +17,7 @@ from kelpie.limits import IMPORT_CONNECT_SECONDS_MAX, IMPORT_REQUEST_SECONDS_MAX
 
 NOT_TOLD = (
     "The API of the old server does not tell earlier values of blocks, when tools, blocks and steps were made, messages"
-    " that it hides from lists, and which files are open. Of groups and sandbox configurations nothing is read."
+    " that it hides from lists, when groups were made, and which files are open."
 )
 UNDATED = "2024-01-01T00:00:00+00:00"  # what is given those whose date the API does not say
 PAGE_ROWS = 100
@@ -178,12 +178,19 @@ def _add_piece(row: Row, piece: Row) -> None:
                 {"id": call["tool_call_id"], "function": {"name": call["name"], "arguments": call["arguments"]}}
                 for call in piece.get("tool_calls") or [piece["tool_call"]]
             ]
-        case "tool_return_message" | "approval_response_message":
+        case "approval_response_message":
+            answers = [_with_response(one) if "tool_return" in one else one for one in piece.get("approvals") or ()]
+            whole = {"approve": piece.get("approve"), "approval_request_id": piece.get("approval_request_id")}
+            row.update(role="approval", approvals=answers, denial_reason=piece.get("reason"), **whole)
+        case "tool_return_message":
             row.update(role="tool")
-            returns = piece.get("tool_returns") or ([piece] if "tool_return" in piece else [])
-            row["tool_returns"] = [{**one, "func_response": one["tool_return"]} for one in returns]
+            row["tool_returns"] = [_with_response(one) for one in piece.get("tool_returns") or [piece]]
         case kind:
             raise InvalidInput(f"messages of type '{kind}' are not known")
+
+
+def _with_response(told: Row) -> Row:
+    return {**told, "func_response": told["tool_return"]}
 
 
 async def _dated(server: Server, path: str) -> AsyncIterator[Row]:
@@ -278,6 +285,20 @@ async def _file_contents(server: Server) -> AsyncIterator[Row]:
         yield {"id": file["id"], "file_id": file["id"], "text": file.get("content") or ""}
 
 
+async def _group_blocks(server: Server) -> AsyncIterator[Row]:
+    for group in await server._table("groups"):
+        for block_id in group.get("shared_block_ids") or ():
+            yield {"group_id": group["id"], "block_id": block_id}
+
+
+async def _sandbox_variables(server: Server) -> AsyncIterator[Row]:
+    for config in await server._table("sandbox_configs"):
+        async for row in server.listed(f"/v1/sandbox-config/{config['id']}/environment-variable"):
+            opened = {"value_enc": None} if row.get("value") else {}
+            dated = {"created_at": row.get("created_at") or config["created_at"]}
+            yield {**row, **opened, **dated, "sandbox_config_id": config["id"]}
+
+
 async def _identity_blocks(server: Server) -> AsyncIterator[Row]:
     for identity in await server._table("identities"):
         for block_id in identity.get("block_ids") or ():
@@ -316,6 +337,10 @@ _TABLES: dict[str, Callable[[Server], AsyncIterator[Row]]] = {
     "archival_passages": _passages,
     "identities": _whole("/v1/identities/"),
     "identities_blocks": _identity_blocks,
+    "groups": _whole("/v1/groups/"),
+    "groups_blocks": _group_blocks,
+    "sandbox_configs": _whole("/v1/sandbox-config/"),
+    "sandbox_environment_variables": _sandbox_variables,
     "sources": _whole("/v1/folders/"),
     "sources_agents": _linked("sources", lambda agent, source: {"source_id": source["id"]}),
     "files": _listed_of("sources", "/v1/folders/{id}/files", "source_id", include_content=True),
