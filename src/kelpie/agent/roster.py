@@ -107,6 +107,10 @@ class Roster:
                 return view
         raise Conflict(f"the blocks of the new agent kept changing; {EDIT_ATTEMPTS_MAX} attempts lost")
 
+    def check(self, new: NewAgent, past: Past, blocks: Sequence[Block]) -> None:
+        """Raises what `create` would, but for what is not there, of an agent whose blocks these are."""
+        self._settings(new, past.id, None, blocks, new.tool_ids, past)
+
     async def get(self, agent_id: AgentId, *, with_blocks: bool = True) -> AgentView:
         """The agent, in two round trips, or one without its blocks. Raises NotFound."""
         settings, state = await self._records.get_two(AGENTS.at(agent_id), STATES.at(agent_id))

@@ -117,6 +117,12 @@ REFUSED: list[tuple[str, Callable[[Any], Any], str]] = [
     ("ida", lambda file: file["files"][1].update(file_name=file["files"][0]["file_name"]), "another file"),
     ("ida", lambda file: file["files"][0].update(source_id="source-7"), "references non-existent source-7"),
     ("ida", lambda file: file["files"][0].update(content="x" * 1_000_001), "characters: over the limit"),
+    ("ida", lambda file: file["files"][0].update(source_id="agent-0"), "references non-existent agent-0"),
+    ("ida", lambda file: file["files"][0].update(source_id={}), "Expected `str`"),
+    ("ida", lambda file: file["agents"][0].update(source_ids=[{}]), "Expected `str`"),
+    ("ida", lambda file: file["agents"][1].update(timezone="Mars/Base"), "time zone"),
+    ("ida", lambda file: file["sources"][0].update(id="source-\u00b2"), "Invalid ID format"),
+    ("ida", lambda file: file["agents"].extend({"id": f"agent-{n}"} for n in range(9, 199)), "192 agents are over"),
     ("ida", lambda file: file["agents"][0].update(source_ids=[]), "not its folder source-0"),
     ("ida", lambda file: file["sources"][0].update(name="\n"), "a folder's name"),
     ("ida", lambda file: file["sources"][0]["embedding_config"].update(embedding_chunk_size=0), "source-0: a chunk"),
@@ -166,6 +172,19 @@ def test_a_file_without_a_text_says_so(run: Run) -> None:
     run(scenario())
 
 
+def test_what_is_said_of_a_file_fits_into_a_header(run: Run) -> None:
+    async def scenario() -> None:
+        async with visit() as visitor:
+            file = genuine("eve")
+            file["agents"][0].update(source_ids=["source-\u00e4\r\nx: y"], group_ids=[f"group-{n}" for n in range(50)])
+            answer = await upload(visitor, file)
+            note = answer.headers[b"x-kelpie-note"]
+            assert (answer.status, note.startswith(b"source-\\xe4\\r\\nx: y of agent-0 is not")) == (200, True)
+            assert note.endswith(b"; and 41 more")
+
+    run(scenario())
+
+
 def test_the_first_form_says_what_it_has_no_place_for(run: Run) -> None:
     async def scenario() -> None:
         async with visit() as visitor:
@@ -185,12 +204,15 @@ def test_a_template_of_an_agent_shares_its_folders_and_makes_its_group(run: Run)
             ida = (await upload(visitor, genuine("ida"), append_copy_suffix="false")).json["agent_ids"][0]
             (folder,) = await visitor.ok("GET", f"/v1/agents/{ida}/folders")
             await visitor.ok("POST", "/v1/templates", {"type": "agent", "agent_id": ida, "name": "t"})
-            made = await visitor.ok("POST", "/v1/templates/t:latest/agents", {"agent_name": "Eva"})
+            opening = [{"role": "user", "content": "hello"}]
+            asked = {"agent_name": "Eva", "initial_message_sequence": opening}
+            made = await visitor.ok("POST", "/v1/templates/t:latest/agents", asked)
             first, helper = made["agent_ids"]
             group = await visitor.ok("GET", f"/v1/groups/{made['group_id']}")
             assert (group["manager_agent_id"], group["agent_ids"]) == (first, [helper])
             agents = [await visitor.ok("GET", f"/v1/agents/{agent_id}") for agent_id in made["agent_ids"]]
             assert [agent["name"] for agent in agents] == ["Eva", "Eva-ida-sleeptime"]
+            assert [len(agent["message_ids"]) for agent in agents] == [2, 1], "the helper is not greeted"
             assert [one["id"] for one in await visitor.ok("GET", f"/v1/agents/{first}/folders")] == [folder["id"]]
             await visitor.ok("DELETE", f"/v1/folders/{folder['id']}")
             refused = await visitor.call("POST", "/v1/templates/t:latest/agents", {})

@@ -48,7 +48,12 @@ from kelpie.api.letta.house import House
 from kelpie.api.letta.tools import TYPES, KeptFields
 from kelpie.errors import InvalidInput, LimitExceeded
 from kelpie.ids import AgentId, FileId, FolderId, IdentityId, ToolId, new_agent_id, new_id, new_message_id
-from kelpie.limits import RECORD_BYTES_MAX, TOOL_RETURN_CHARS_DEFAULT
+from kelpie.limits import (
+    AGENT_FILE_AGENTS_MAX,
+    AGENT_FILE_TEXT_CHARS_MAX,
+    RECORD_BYTES_MAX,
+    TOOL_RETURN_CHARS_DEFAULT,
+)
 from kelpie.memory.blocks import Block
 from kelpie.memory.folders import Folder
 from kelpie.memory.history import StoredMessage, append
@@ -132,6 +137,7 @@ async def understand(house: House, file: AgentFile, options: ImportOptions) -> F
     """The plan; nothing is written. Raises InvalidInput, NotFound, LimitExceeded."""
     if options.model is not None:
         await house.roster.find_model(options.model)
+    _check_extent(file)
     made: dict[str, str] = {}
     notes = strangers(file)
     servers = await plan_servers(house, file, made)
@@ -141,11 +147,12 @@ async def understand(house: House, file: AgentFile, options: ImportOptions) -> F
     folders = await plan_folders(house, file, made, options.embedding, notes)
     files = plan_files(house, file, made, folders)
     made.update({entity["id"]: new_agent_id(house.world.entropy) for entity in file.agents})
-    folders_of = [await plan_folders_of(house, entity, made) for entity in file.agents]
-    agents = [
-        _plan_agent(house, entity, made, blocks, folder_ids, options)
-        for entity, folder_ids in zip(file.agents, folders_of, strict=True)
-    ]
+    folders_of = [await plan_folders_of(house, entity, folders) for entity in file.agents]
+    agents: list[AgentPlan] = []
+    for entity, folder_ids in zip(file.agents, folders_of, strict=True):
+        agents.append(_plan_agent(house, entity, made, blocks, folder_ids, options))
+        if options.opening is not None:
+            options = msgspec.structs.replace(options, opening=())  # they are said to the first agent
     return FilePlan(
         servers=servers,
         tools=tools,
@@ -270,11 +277,13 @@ async def _plan_tool(
             raise InvalidInput(f"Import failed: this server has no built-in tool '{name[:80]}'", field="tools")
         tool = read_tool(entity, ToolId(new_id("tool", house.world.entropy)), now_us)
         tool = msgspec.structs.replace(tool, remote=remote)
+        house.tools.check(tool)
         return ToolPlan(id=tool.id, stored=tool, is_new=True)
     if not options.override_existing_tools or house.tools.is_builtin(found.id):
         return ToolPlan(id=found.id, stored=None, is_new=False)
     changed = read_tool(entity, found.id, found.created_at_us)
     changed = msgspec.structs.replace(changed, updated_at_us=now_us, remote=found.remote or remote)
+    house.tools.check(changed)
     return ToolPlan(id=found.id, stored=changed, is_new=False)
 
 
@@ -343,6 +352,7 @@ def _plan_agent(
         next_seq=len(history),
         folders=folders,
     )
+    house.roster.check(new, past, [blocks[id] for id in entity.get("block_ids") or ()])
     held = plan_desk(house, entity, made)
     return AgentPlan(new=new, past=past, history=tuple(history), held=held)
 
@@ -366,6 +376,18 @@ def _lineage(said: Lineage, entity: Entity, options: ImportOptions) -> Lineage:
         return said
     named = msgspec.structs.replace(options.lineage, entity_id=str(entity["id"]), preserved=said.preserved)
     return merge_lineage(said, named)
+
+
+def _check_extent(file: AgentFile) -> None:
+    """LimitExceeded for a file that would not be written so large here."""
+    texts = sum(len(one["content"]) for one in file.files if isinstance(one.get("content"), str))
+    for what, size, limit, maximum in (
+        ("agents", len(file.agents), "AGENT_FILE_AGENTS_MAX", AGENT_FILE_AGENTS_MAX),
+        ("characters of files", texts, "AGENT_FILE_TEXT_CHARS_MAX", AGENT_FILE_TEXT_CHARS_MAX),
+    ):
+        if size > maximum:
+            sentence = f"Import failed: {size} {what} are over the limit of {maximum}"
+            raise LimitExceeded(sentence, limit=limit, maximum=maximum)
 
 
 def _check_sizes(entity: Entity, history: Sequence[StoredMessage]) -> None:

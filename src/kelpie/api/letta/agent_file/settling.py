@@ -5,6 +5,7 @@ is called here may be taken: then it gets a suffix, and goes out again under the
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -29,6 +30,8 @@ from kelpie.limits import (
     FILE_TEXT_CHARS_MAX,
     FILES_PER_FOLDER_MAX,
     FOLDERS_PER_AGENT_MAX,
+    GROUPS_PER_AGENT_MAX,
+    MCP_SERVERS_MAX,
 )
 from kelpie.memory.folders import File, Folder, check_file_name, with_text
 from kelpie.memory.lineage import Lineage, merge_lineage
@@ -98,6 +101,8 @@ async def plan_servers(house: House, file: AgentFile, made: dict[str, str]) -> l
             clear = Clear(url=given.server_url, sse=given.server_type == "sse")
         server = await house.servers.draft(given.server_name, clear)
         new[server.name] = server
+        if await house.servers.servers.count() + len(new) > MCP_SERVERS_MAX:
+            raise _too_many("mcp_servers: with those that are here", "MCP_SERVERS_MAX", MCP_SERVERS_MAX)
         made[entity["id"]] = server.id
     return list(new.values())
 
@@ -149,17 +154,17 @@ def plan_files(
 ) -> tuple[NewFile, ...]:
     """The files, in their order. Raises InvalidInput, LimitExceeded."""
     planned: list[NewFile] = []
-    taken: dict[tuple[str, str], int] = {}
+    taken: dict[str, set[str]] = {folder.id: set() for folder in folders.values()}
     now_us = house.world.wall.now_us()
     for at, entity in enumerate(_numbered(file.files)):
         given, short = convert(entity, FileIn, entity["id"]), entity["id"]
         folder = folders[given.source_id]
         name = (given.file_name or given.original_file_name or short).rpartition("/")[2]
         check_file_name(name)
-        if (folder.id, name) in taken:
+        if name in taken[folder.id]:
             raise InvalidInput(f"Import failed: {short}: its folder has another file '{name[:80]}'", field="file")
-        taken[folder.id, name] = at
-        if sum(1 for folder_id, _ in taken if folder_id == folder.id) > FILES_PER_FOLDER_MAX:
+        taken[folder.id].add(name)
+        if len(taken[folder.id]) > FILES_PER_FOLDER_MAX:
             raise _too_many(f"{given.source_id}: files", "FILES_PER_FOLDER_MAX", FILES_PER_FOLDER_MAX)
         text = given.content or ""
         if len(text) > FILE_TEXT_CHARS_MAX:
@@ -186,15 +191,15 @@ def plan_files(
     return tuple(planned)
 
 
-async def plan_folders_of(house: House, agent: Entity, made: Mapping[str, str]) -> tuple[FolderId, ...]:
+async def plan_folders_of(house: House, agent: Entity, folders: Mapping[str, Folder]) -> tuple[FolderId, ...]:
     """The folders that the agent is to have: those of the file, and those that it names by the ids that they have here.
 
     Raises NotFound, LimitExceeded.
     """
-    here = [FolderId(id) for id in names(agent, "folder_ids") if id not in made]
+    here = [FolderId(id) for id in names(agent, "folder_ids")]
     for folder_id in here:
         await house.folders.all.get(folder_id)
-    theirs = [FolderId(made[id]) for id in names(agent, "source_ids", "folder_ids") if id in made]
+    theirs = [folders[id].id for id in names(agent, "source_ids") if id in folders]
     ids = tuple(dict.fromkeys([*theirs, *here]))
     if len(ids) > FOLDERS_PER_AGENT_MAX:
         raise _too_many(f"{agent['id']}: folders", "FOLDERS_PER_AGENT_MAX", FOLDERS_PER_AGENT_MAX)
@@ -230,6 +235,11 @@ def plan_groups(
 ) -> tuple[Group, ...]:
     """The groups. Raises InvalidInput, LimitExceeded."""
     planned: list[Group] = []
+    blocks = {block["id"] for block in file.blocks}
+    memberships = Counter(id for entity in file.groups for id in dict.fromkeys(names(entity, "agent_ids")))
+    for short, count in memberships.items():
+        if count > GROUPS_PER_AGENT_MAX:
+            raise _too_many(f"{short}: groups", "GROUPS_PER_AGENT_MAX", GROUPS_PER_AGENT_MAX)
     for entity in file.groups:
         rule = dict(entity.get("manager_config") or {})
         if rule.get("manager_type", "round_robin") not in get_args(Pattern):
@@ -241,7 +251,7 @@ def plan_groups(
             rule["manager_agent_id"] = made[rule["manager_agent_id"]]
         elif rule.get("manager_type", "round_robin") != "round_robin":
             raise InvalidInput(f"Import failed: {entity['id']}: it has no manager_agent_id", field="file")
-        shared = [made[id] for id in names(entity, "shared_block_ids", SHARED) if id in made]
+        shared = [made[id] for id in names(entity, "shared_block_ids", SHARED) if id in blocks]
         given = {**entity, "agent_ids": [made[id] for id in names(entity, "agent_ids")], "manager_config": rule}
         wire = convert({**given, "shared_block_ids": shared}, GroupIn, entity["id"])
         group = read_group(wire, house.groups, project_id)

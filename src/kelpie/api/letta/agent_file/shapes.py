@@ -26,6 +26,8 @@ SECTIONS = {
     "mcp_servers": "mcp_server",
 }
 MISTAKES_NAMED_MAX = 5
+ID_CHARS_MAX = 40
+LINKS = {"tool_ids": "tool", "block_ids": "block"}  # of agents, which cannot do without them
 
 
 class AgentFile(Struct, kw_only=True):
@@ -41,6 +43,70 @@ class AgentFile(Struct, kw_only=True):
     skills: list[Entity] = []
     metadata: dict[str, str] = {}
     created_at: str | None = None
+
+
+class LinkForm(Struct):
+    """What is looked at of a file as an agent has it."""
+
+    file_id: str
+    source_id: str
+
+
+class AgentForm(Struct):
+    """What is looked at of an agent before it is read as a request: how it belongs to others."""
+
+    messages: list[Entity] | None = None
+    files_agents: list[LinkForm] | None = None
+    in_context_message_ids: list[str] | None = None
+    tool_ids: list[str] | None = None
+    block_ids: list[str] | None = None
+    source_ids: list[str] | None = None
+    folder_ids: list[str] | None = None
+    group_ids: list[str] | None = None
+
+
+class RuleForm(Struct):
+    """What is looked at of a group's rule."""
+
+    manager_type: str = "round_robin"
+    manager_agent_id: str | None = None
+
+
+class GroupForm(Struct):
+    """What is looked at of a group."""
+
+    agent_ids: list[str]
+    shared_block_ids: list[str] | None = None
+    shared_blocks: list[str] | None = None
+    manager_config: RuleForm | None = None
+
+
+class FileForm(Struct):
+    """What is looked at of a file."""
+
+    source_id: str
+
+
+class ToolForm(Struct):
+    """What is looked at of a tool."""
+
+    name: str | None = None
+    tool_type: str | None = None
+    description: str | None = None
+    json_schema: Entity | None = None
+    args_json_schema: Entity | None = None
+    metadata_: Entity | None = None
+    tags: list[str] | None = None
+    source_type: str | None = None
+    source_code: str | None = None
+    return_char_limit: int | None = None
+    pip_requirements: list[Entity] | None = None
+    npm_requirements: list[Entity] | None = None
+    default_requires_approval: bool | None = None
+    enable_parallel_execution: bool | None = None
+
+
+FORMS: dict[str, type[Struct]] = {"agents": AgentForm, "groups": GroupForm, "files": FileForm, "tools": ToolForm}
 
 
 class Numbers:
@@ -101,6 +167,9 @@ def read_file(raw: bytes) -> AgentFile | Entity:
 
 def check(file: AgentFile) -> None:
     """InvalidInput, naming the first few mistakes, unless ids are well formed, unique and lead to something."""
+    for section, form in FORMS.items():
+        for entity in getattr(file, section):
+            convert(entity, form, str(entity.get("id"))[:80])
     mistakes = [*_bad_ids(file), *_dangling(file)]
     if mistakes:
         more = f" (and {len(mistakes) - MISTAKES_NAMED_MAX} more)" if len(mistakes) > MISTAKES_NAMED_MAX else ""
@@ -113,7 +182,8 @@ def _bad_ids(file: AgentFile) -> Iterable[str]:
     messages = [("message", message) for agent in file.agents for message in agent.get("messages") or ()]
     for kind, entity in entities + messages:
         id = entity.get("id")
-        if not isinstance(id, str) or not id.startswith(f"{kind}-") or not id[len(kind) + 1 :].isdigit():
+        number = id.removeprefix(f"{kind}-") if isinstance(id, str) and len(id) <= ID_CHARS_MAX else ""
+        if number == id or not number.isascii() or not number.isdigit():
             yield f"Invalid ID format: {str(id)[:80]} should be '{kind}-<number>'"
         elif id in seen:
             yield f"Duplicate ID: {id}"
@@ -122,20 +192,21 @@ def _bad_ids(file: AgentFile) -> Iterable[str]:
 
 
 def _dangling(file: AgentFile) -> Iterable[str]:
-    """References to what is not in the file."""
-    known = {entity.get("id") for section in SECTIONS for entity in getattr(file, section)}
+    """References to what is not in the file, or is of another kind."""
+    known = {kind: {entity.get("id") for entity in getattr(file, section)} for section, kind in SECTIONS.items()}
+    named: list[tuple[Entity, str, str]] = []  # whose, a kind, an id
     for agent in file.agents:
+        named += [(agent, kind, id) for field, kind in LINKS.items() for id in names(agent, field)]
+        for link in agent.get("files_agents") or ():
+            named += [(agent, "file", link["file_id"]), (agent, "source", link["source_id"])]
         messages = {message.get("id") for message in agent.get("messages") or ()}
-        named = names(agent, "tool_ids", "block_ids")
-        named += [link.get(field) for link in agent.get("files_agents") or () for field in ("file_id", "source_id")]
-        yield from (f"{agent.get('id')} references non-existent {id}" for id in named if id not in known)
         inside = names(agent, "in_context_message_ids")
-        yield from (f"{agent.get('id')} references non-existent {id}" for id in inside if id not in messages)
-    for group in file.groups:
-        yield from (f"{group.get('id')} references non-existent {id}" for id in members(group) if id not in known)
-    for each in file.files:
-        if each.get("source_id") not in known:
-            yield f"{each.get('id')} references non-existent {each.get('source_id')}"
+        yield from (f"{agent.get('id')} references non-existent {id[:80]}" for id in inside if id not in messages)
+    named += [(group, "agent", id) for group in file.groups for id in members(group)]
+    named += [(each, "source", each["source_id"]) for each in file.files]
+    for whose, kind, id in named:
+        if id not in known[kind]:
+            yield f"{whose.get('id')} references non-existent {id[:80]}"
 
 
 def strangers(file: AgentFile) -> list[str]:
@@ -144,10 +215,17 @@ def strangers(file: AgentFile) -> list[str]:
     The retired server writes such files: folders without a file, the groups of an agent that came along for another
     one's, and blocks that a group shares, by the ids that they have there.
     """
-    known = {entity["id"] for section in SECTIONS for entity in getattr(file, section)}
-    named = [(agent["id"], id) for agent in file.agents for id in names(agent, "source_ids", "group_ids")]
-    named += [(group["id"], id) for group in file.groups for id in names(group, "shared_block_ids", "shared_blocks")]
-    return [f"{id} of {whose} is not in the file" for whose, id in named if id not in known]
+    known = {kind: {entity["id"] for entity in getattr(file, section)} for section, kind in SECTIONS.items()}
+    named = [
+        (whose, kind, id)
+        for whose, kind, fields in (
+            *[(agent, "source", ("source_ids",)) for agent in file.agents],
+            *[(agent, "group", ("group_ids",)) for agent in file.agents],
+            *[(group, "block", ("shared_block_ids", "shared_blocks")) for group in file.groups],
+        )
+        for id in names(whose, *fields)
+    ]
+    return [f"{id[:80]} of {whose['id']} is not in the file" for whose, kind, id in named if id not in known[kind]]
 
 
 def names(entity: Entity, *fields: str) -> list[str]:

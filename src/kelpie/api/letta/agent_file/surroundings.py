@@ -12,7 +12,6 @@ from kelpie.api.letta.agent_file.rows import show_time
 from kelpie.api.letta.agent_file.shapes import Entity, Numbers
 from kelpie.api.letta.folder_shapes import show_file, show_known_folder
 from kelpie.api.letta.house import House
-from kelpie.limits import FILE_VIEW_CHARS_DEFAULT
 from kelpie.memory.folders import Folder
 from kelpie.tools.mcp_servers import HttpPlace, McpServer, StdioPlace
 from kelpie.tools.tool import Tool
@@ -59,14 +58,13 @@ def show_file_entity(held: HeldFile, text: str, numbers: Numbers) -> Entity:
 
 def show_held_entity(held: HeldFile, text: str, settings: AgentSettings, numbers: Numbers) -> Entity:
     """A file as an agent has it, open or not."""
-    chars_max = settings.file_view_chars or FILE_VIEW_CHARS_DEFAULT
     return {
         "agent_id": numbers.of("agent", settings.id),
         "file_id": numbers.of("file", held.file.id),
         "source_id": numbers.of("source", held.folder.id),
         "file_name": f"{held.folder.name}/{held.file.name}",
         "is_open": held.state.is_open,
-        "visible_content": view_lines(text, held.state, chars_max, held.file),
+        "visible_content": view_lines(text, held.state, settings.file_view, held.file),
         "last_accessed_at": show_time(held.state.accessed_at_us),
         "start_line": held.state.first_line,
         "end_line": held.state.last_line,
