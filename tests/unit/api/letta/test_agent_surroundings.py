@@ -120,6 +120,7 @@ REFUSED: list[tuple[str, Callable[[Any], Any], str]] = [
     ("ida", lambda file: file["files"][0].update(source_id="agent-0"), "references non-existent agent-0"),
     ("ida", lambda file: file["files"][0].update(source_id={}), "Expected `str`"),
     ("ida", lambda file: file["agents"][0].update(source_ids=[{}]), "Expected `str`"),
+    ("ida", lambda file: file["agents"][0]["messages"][0].update(approvals=[1]), "Expected `object`"),
     ("ida", lambda file: file["agents"][1].update(timezone="Mars/Base"), "time zone"),
     ("ida", lambda file: file["sources"][0].update(id="source-\u00b2"), "Invalid ID format"),
     ("ida", lambda file: file["agents"].extend({"id": f"agent-{n}"} for n in range(9, 199)), "192 agents are over"),

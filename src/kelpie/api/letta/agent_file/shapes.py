@@ -52,10 +52,18 @@ class LinkForm(Struct):
     source_id: str
 
 
+class MessageForm(Struct):
+    """What is looked at of a message before it is read."""
+
+    tool_calls: list[Entity] | None = None
+    tool_returns: list[Entity] | None = None
+    approvals: list[Entity] | None = None
+
+
 class AgentForm(Struct):
     """What is looked at of an agent before it is read as a request: how it belongs to others."""
 
-    messages: list[Entity] | None = None
+    messages: list[MessageForm] | None = None
     files_agents: list[LinkForm] | None = None
     in_context_message_ids: list[str] | None = None
     tool_ids: list[str] | None = None
