@@ -274,6 +274,7 @@ GROUP_TALKS_READ_MAX = 200  # the newest, when a group's messages are listed
 GROUP_TEXT_CHARS_MAX = 50_000  # of what one agent said, as the others are told it
 TRANSCRIPT_MESSAGES_MAX = 500  # that an agent in the background is told of at once
 TRANSCRIPT_CHARS_MAX = 60_000
+VOICE_KEYWORDS_MAX = 20  # that are looked for at once
 WAITS_FOLLOWED_MAX = 64  # agents that wait for each other, looked at before one more waits
 IDENTITIES_PER_AGENT_MAX = 64
 IDENTITY_PROPERTIES_MAX = 256

@@ -19,6 +19,7 @@ from kelpie.agent.agent_tools import agent_tools
 from kelpie.agent.archival import Archival
 from kelpie.agent.archival_tools import archival_box
 from kelpie.agent.by_hand import ToolsByHand
+from kelpie.agent.code_tools import code_box
 from kelpie.agent.door import AgentDoor
 from kelpie.agent.errand_door import ErrandDoor
 from kelpie.agent.file_actor import FileKind, FileRooms
@@ -34,6 +35,7 @@ from kelpie.agent.memory_tools import MEMORY_TOOLS, memory_server
 from kelpie.agent.own_tools import OwnTools
 from kelpie.agent.performer import Performer
 from kelpie.agent.schedules import SCHEDULES, ScheduleErrand
+from kelpie.agent.voice_tools import voice_box
 from kelpie.agent.web_tools import web_box
 from kelpie.api.app import App
 from kelpie.api.letta.house import House, furnish
@@ -133,8 +135,9 @@ def build_node(
     folders = Folders(records, world)
     files = FileDesk(records, world, folders, FILE_TOOLS)
     file_tools = file_box(files, records, passages, embeddings, sandbox)
-    boxes: tuple[Toolbox, ...] = (archival_box(archival), file_tools, *toolboxes)  # tools/toolbox.py says how
-    catalog = ToolCatalog(boxes, MEMORY_TOOLS, stored_tools(records, world.entropy), {"mcp": servers})
+    groups = Groups(records, world)
+    own: tuple[Toolbox, ...] = (archival_box(archival), voice_box(records, world.wall, archival, groups), file_tools)
+    catalog = ToolCatalog((*own, *toolboxes), MEMORY_TOOLS, stored_tools(records, world.entropy), {"mcp": servers})
     blocks = Blocks(records, world)
     sandboxes = Sandboxes(records, world, vault)
 
@@ -143,12 +146,11 @@ def build_node(
 
     own_tools = OwnTools(records, vault, blocks, sandbox, sandboxes, show, GROUND)
     catalog.add_runner("custom", own_tools)
+    catalog.add_box(code_box(records, catalog, own_tools))
     performer = Performer(world, records, outbox, models, catalog, memory_server(), files)
-    groups = Groups(records, world)
     rooms = _file_rooms(world, records, folders, passages, embeddings, sandbox)
     errands = _errand_kinds(world, records, groups, lambda: door)
-    kinds = Kinds({"file": FileKind(rooms), **errands}, AgentKind(performer))
-    host = Host(world, records, kinds, node_id)
+    host = Host(world, records, Kinds({"file": FileKind(rooms), **errands}, AgentKind(performer)), node_id)
     router = Router(host)
     door = AgentDoor(world, records, router, outbox)
     catalog.add_box(agent_tools(door, Listing(records, blocks), records))

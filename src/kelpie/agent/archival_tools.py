@@ -31,11 +31,18 @@ class ArchiveDesk(Struct, frozen=True, kw_only=True):
     archival: Archival
     request: ToolRequest
 
-    @property
-    def passage_id(self) -> PassageId:
-        """The id of what this call keeps: the same one each time that the call is made."""
-        key = f"{self.request.run_id} {self.request.step_id} {self.request.call_id}"
-        return PassageId(f"passage-{uuid_from_bytes(hashlib.sha256(key.encode()).digest()[:16])}")
+
+def passage_id(request: ToolRequest, at: int = 0) -> PassageId:
+    """The id of what a call keeps, the first thing or a later one: the same one each time that the call is made."""
+    key = f"{request.run_id} {request.step_id} {request.call_id}" + (f" {at}" if at else "")
+    return PassageId(f"passage-{uuid_from_bytes(hashlib.sha256(key.encode()).digest()[:16])}")
+
+
+def show_passage(text: str, chars_max: int) -> str:
+    """The text, or its beginning with a note that says so."""
+    if len(text) <= chars_max:
+        return text
+    return f"{text[:chars_max]} [... clipped: {chars_max} of {len(text)} characters are shown]"
 
 
 def archival_box(archival: Archival) -> ServedBox[ArchiveDesk]:
@@ -64,7 +71,7 @@ async def archival_memory_insert(desk: ArchiveDesk, /, content: str, tags: list[
     """
     if not content.strip():
         return ToolOutcome(text="There is nothing to keep: content is empty.", ok=False)
-    new = NewPassage(id=desk.passage_id, text=content, tags=tuple(tags or ()))
+    new = NewPassage(id=passage_id(desk.request), text=content, tags=tuple(tags or ()))
     (kept,) = await desk.archival.insert(desk.request.agent_id, [new])
     return ToolOutcome(text=f"Kept in your archive as {kept.id}.")
 
@@ -131,7 +138,5 @@ class _Answer(Struct, frozen=True, kw_only=True):
 
 
 def _show(found: FoundPassage, timestamp: str, chars_max: int) -> _Shown:
-    text = found.passage.text
-    if len(text) > chars_max:
-        text = f"{text[:chars_max]} [... clipped: {chars_max} of {len(text)} characters are shown]"
-    return _Shown(id=found.passage.id, timestamp=timestamp, content=text, tags=found.passage.tags)
+    passage = found.passage
+    return _Shown(id=passage.id, timestamp=timestamp, content=show_passage(passage.text, chars_max), tags=passage.tags)

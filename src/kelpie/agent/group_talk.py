@@ -7,7 +7,7 @@ follow from what is committed; each message is sent under a key of the talk and 
     dynamic       the manager says who speaks next, until it says that it is over
     supervisor    the manager alone answers, and may ask all members at once with a tool
     sleeptime     the manager alone answers; after some of its turns the members are told what was said, and keep
-                  the memory in order that they share with it
+                  the memory in order that they share with it; of a manager with a voice, in numbered lines
 """
 
 from collections.abc import Sequence
@@ -23,6 +23,7 @@ from kelpie.agent.door import AgentDoor
 from kelpie.agent.errand import Errand, Failed
 from kelpie.agent.groups import BACKGROUND, GONE, GROUP_STATES, TURN_ENDED, Group, Groups, GroupState
 from kelpie.agent.state import AGENTS, STATES, InputMessage, RunError, RunOptions
+from kelpie.agent.voice_tools import number_lines
 from kelpie.errors import AlreadyExists, Busy, NotFound
 from kelpie.ids import AgentId, RunId, ThreadId
 from kelpie.limits import (
@@ -297,6 +298,7 @@ class GroupTalk(Errand[GroupState]):
             limit=TRANSCRIPT_MESSAGES_MAX,
         )
         lines = [line for message in stored if (line := _line(message))]
+        lines = number_lines(lines) if group.pattern == "voice_sleeptime" else lines
         text = "\n".join(lines)
         missing = first - talk.from_seq
         if len(text) > TRANSCRIPT_CHARS_MAX:

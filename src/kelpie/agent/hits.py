@@ -43,10 +43,10 @@ def show_hits(hits: HistoryHits, words: Sequence[str], skip_tools: tuple[str, ..
 def _show_hit(message: StoredMessage, words: Sequence[str], skip_tools: tuple[str, ...], chars_max: int) -> _Hit:
     moment = datetime.fromtimestamp(message.created_at_us // _SECOND_US, UTC)
     text = searchable_text(message, skip_tools)
-    return _Hit(timestamp=moment.isoformat(), role=message.kind, content=_excerpt(text, words, chars_max))
+    return _Hit(timestamp=moment.isoformat(), role=message.kind, content=excerpt(text, words, chars_max))
 
 
-def _excerpt(text: str, words: Sequence[str], chars_max: int) -> str:
+def excerpt(text: str, words: Sequence[str], chars_max: int) -> str:
     """The text, or so many characters of it around the first word found, and a note that says so."""
     if len(text) <= chars_max:
         return text

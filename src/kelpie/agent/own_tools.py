@@ -6,7 +6,7 @@ the commit that records the tool's result, so after a crash between the two the 
 any tool outside.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 from msgspec import Raw, Struct
@@ -17,10 +17,10 @@ from kelpie.agent.state import AGENTS, AgentSettings
 from kelpie.errors import Forbidden, KelpieError, NotFound
 from kelpie.ids import AgentId
 from kelpie.memory.blocks import BlockChanges, Blocks, check_within_limit
-from kelpie.sandbox.sandbox import Sandbox
+from kelpie.sandbox.sandbox import Ended, Sandbox
 from kelpie.storage.records import Records
 from kelpie.tools.sandboxes import Sandboxes
-from kelpie.tools.sources import NULL, call_job, read_call
+from kelpie.tools.sources import NULL, LentTool, call_job, lending_job, read_call
 from kelpie.tools.tool import Tool, ToolOutcome, ToolRequest
 
 STATE_WORD = "agent_state"  # a source without it cannot ask for the state
@@ -32,6 +32,7 @@ class Ground(Struct, frozen=True, kw_only=True):
     """What stands in every tool's process: Python before the source, and variables that say who calls what."""
 
     preamble: str = ""
+    caller: str = ""  # Python with a function call(name, arguments): a tool of the agent, run on this server
     agent_variable: str = "KELPIE_AGENT_ID"
     tool_variable: str = "KELPIE_TOOL_ID"
 
@@ -70,6 +71,20 @@ class OwnTools:
     async def try_out(self, tool: Tool, arguments: Raw, variables: Mapping[str, str]) -> ToolOutcome:
         """Run a tool that need not be stored, for nobody. Raises InvalidInput, Forbidden, Busy, SecretUnreadable."""
         return await self._call(tool, arguments, variables, None)
+
+    async def run_script(self, settings: AgentSettings, code: str, tools: Sequence[LentTool]) -> Ended:
+        """Run a piece of Python for an agent, which may call these tools of it. Raises what `call` does."""
+        packages, common = await self._sandboxes.ground()
+        secrets = open_secrets(self._vault, settings.secrets)
+        job = lending_job(
+            code,
+            tools,
+            environment={**common, **secrets, self._ground.agent_variable: settings.id},
+            packages=packages,
+            preamble=self._ground.preamble,
+            caller=self._ground.caller,
+        )
+        return await self._sandbox.run(job)
 
     async def _call(
         self, tool: Tool, arguments: Raw, variables: Mapping[str, str], settings: AgentSettings | None

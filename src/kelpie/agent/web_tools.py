@@ -21,7 +21,7 @@ from kelpie.sandbox.sandbox import Job, Sandbox
 from kelpie.storage.records import Records
 from kelpie.tools.function import ServedBox, serve_function
 from kelpie.tools.mcp_server import ServedTool
-from kelpie.tools.sources import read_script, script_job
+from kelpie.tools.sources import script_job, show_script
 from kelpie.tools.tool import ToolOutcome, ToolRequest
 from kelpie.tools.web import Page, Web
 
@@ -110,17 +110,6 @@ class _Shown(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class _Found(Struct, frozen=True, kw_only=True):
     query: str
     results: list[_Shown]
-
-
-class _Logs(Struct, frozen=True, kw_only=True):
-    stdout: list[str]
-    stderr: list[str]
-
-
-class _Ran(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    results: list[str]
-    logs: _Logs
-    error: str = ""
 
 
 class _Parsed(Struct, frozen=True, kw_only=True):
@@ -241,11 +230,7 @@ async def run_code(desk: WebDesk, /, code: str, language: Literal["python", "js"
     """
     if language not in ("python", "js", "ts"):
         return _failed(f"{language} is not run on this server; use python, js or ts.")
-    ended = await desk.sandbox.run(script_job(code, language))
-    value, error = read_script(ended)
-    logs = _Logs(stdout=[ended.stdout] if ended.stdout else [], stderr=[ended.stderr] if ended.stderr else [])
-    ran = _Ran(results=[value] if value else [], logs=logs, error=error)
-    return ToolOutcome(text=msgspec.json.encode(ran).decode(), ok=not error)
+    return show_script(await desk.sandbox.run(script_job(code, language)))
 
 
 async def _text_of(sandbox: Sandbox, page: Page) -> str | ToolOutcome:

@@ -3,7 +3,7 @@
 No source is ever read or run in this process.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from msgspec import Raw, Struct
@@ -54,8 +54,26 @@ class _NodeCall(Struct, frozen=True, kw_only=True):
     order: tuple[str, ...]
 
 
+class LentTool(Struct, frozen=True, kw_only=True):
+    """A tool that code may call: `is_here`, loaded from its source in the same process; or on the server; or not."""
+
+    tool: Tool
+    is_here: bool
+    why_not: str = ""
+
+
+class _Lent(Struct, frozen=True, kw_only=True):
+    name: str
+    order: tuple[str, ...]
+    code: str = ""
+    why_not: str = ""
+
+
 class _Script(Struct, frozen=True, kw_only=True):
     code: str
+    tools: tuple[_Lent, ...] = ()
+    preamble: str = ""
+    caller: str = ""
 
 
 class _NodeScript(Struct, frozen=True, kw_only=True):
@@ -77,6 +95,19 @@ class _Result(Struct, frozen=True, kw_only=True):
     name: str = ""
     description: str = ""
     parameters: Raw = NOTHING
+
+
+class _Logs(Struct, frozen=True, kw_only=True):
+    stdout: tuple[str, ...]
+    stderr: tuple[str, ...]
+
+
+class _Ran(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the model is told of a script."""
+
+    results: tuple[str, ...]
+    logs: _Logs
+    error: str = ""
 
 
 class _Parameters(Struct, frozen=True):
@@ -144,8 +175,9 @@ def _node_job(tool: Tool, source: Source, arguments: Raw, environment: Mapping[s
             f"The tool '{tool.name}' needs packages from npm, which this server does not install.",
             field="npm_requirements",
         )
-    order = tuple(msgspec.json.decode(tool.parameters, type=_Parameters).properties)
-    called = _NodeCall(code=source.code, language="typescript", function=tool.name, arguments=arguments, order=order)
+    called = _NodeCall(
+        code=source.code, language="typescript", function=tool.name, arguments=arguments, order=_order(tool)
+    )
     return Job(program="run_node", input=msgspec.json.encode(called), environment=dict(environment))
 
 
@@ -156,6 +188,31 @@ def script_job(code: str, language: str) -> Job:
         return Job(program="run_python", input=msgspec.json.encode(_Script(code=code)))
     full = "typescript" if language == "ts" else "javascript"
     return Job(program="run_node", input=msgspec.json.encode(_NodeScript(code=code, language=full)))
+
+
+def lending_job(
+    code: str,
+    tools: Sequence[LentTool],
+    *,
+    environment: Mapping[str, str],
+    packages: tuple[Requirement, ...],
+    preamble: str,
+    caller: str,
+) -> Job:
+    """A piece of Python that may call tools; `caller`: Python with a function call(name, arguments), for the others."""
+    here = [one.tool.source for one in tools if one.is_here and one.tool.source is not None]
+    lent = tuple(
+        _Lent(
+            name=one.tool.name,
+            order=_order(one.tool),
+            code=one.tool.source.code if one.is_here and one.tool.source is not None else "",
+            why_not=one.why_not,
+        )
+        for one in tools
+    )
+    script = _Script(code=code, tools=lent, preamble=preamble, caller=caller)
+    wanted = tuple(sorted({required(one) for one in (*packages, *[one for source in here for one in source.pip])}))
+    return Job(program="run_python", input=msgspec.json.encode(script), environment=dict(environment), packages=wanted)
 
 
 def read_call(ended: Ended, name: str) -> Called:
@@ -172,12 +229,13 @@ def read_call(ended: Ended, name: str) -> Called:
     return Called(outcome=ToolOutcome(text=text, ok=False, stdout=stdout, stderr=stderr))
 
 
-def read_script(ended: Ended) -> tuple[str, str]:
-    """The last value of a script, and what went wrong; one of them is empty."""
+def show_script(ended: Ended) -> ToolOutcome:
+    """What a script printed, its last value and what went wrong, as JSON for the model."""
     result = _read(ended)
-    if result is None:
-        return "", ended.died
-    return result.value, result.error
+    value, error = ("", ended.died) if result is None else (result.value, result.error)
+    logs = _Logs(stdout=_lines(ended.stdout), stderr=_lines(ended.stderr))
+    ran = _Ran(results=(value,) if value else (), logs=logs, error=error)
+    return ToolOutcome(text=msgspec.json.encode(ran).decode(), ok=not error)
 
 
 def required(requirement: Requirement) -> str:
@@ -186,6 +244,10 @@ def required(requirement: Requirement) -> str:
     if not version:
         return name
     return f"{name}{version}" if version[0] in "=<>~!" else f"{name}=={version}"
+
+
+def _order(tool: Tool) -> tuple[str, ...]:
+    return tuple(msgspec.json.decode(tool.parameters, type=_Parameters).properties)
 
 
 def _read(ended: Ended) -> _Result | None:

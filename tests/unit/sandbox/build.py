@@ -27,6 +27,13 @@ def node(code: str, function: str | None = None, arguments: object = None, langu
     return Job(program="run_node", input=msgspec.json.encode({**told, "order": order}), deadline_ms=20_000)
 
 
+def script(code: str, *tools: dict[str, object], preamble: str = "", caller: str = "") -> Job:
+    """A piece of Python, and what it may call."""
+    lent = [{"order": [], "code": "", "why_not": "", **tool} for tool in tools]
+    told = {"code": code, "tools": lent, "preamble": preamble, "caller": caller}
+    return Job(program="run_python", input=msgspec.json.encode(told), deadline_ms=20_000)
+
+
 def value_of(ended: Ended) -> str:
     result = result_of(ended)
     assert result["ok"], ended

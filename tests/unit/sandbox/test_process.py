@@ -20,9 +20,9 @@ from kelpie.limits import (
     SANDBOX_PRINTED_BYTES_KEPT,
     SANDBOX_PRINTED_BYTES_MAX,
 )
-from kelpie.sandbox.sandbox import Ended, Job
+from kelpie.sandbox.sandbox import Ended
 
-from .build import a_sandbox, call, is_alive, node, result_of, value_of
+from .build import a_sandbox, call, is_alive, node, result_of, script, value_of
 
 
 @pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
@@ -210,10 +210,6 @@ def test_scripts_answer_with_their_last_value(run, tmp_path: Path) -> None:
 
     async def play() -> None:
         sandbox = a_sandbox(tmp_path)
-
-        def script(code: str) -> Job:
-            return Job(program="run_python", input=msgspec.json.encode({"code": code}))
-
         ended = await sandbox.run(script("import math\nprint('a')\nmath.floor(3.7)"))
         assert (value_of(ended), ended.stdout) == ("3", "a\n")
         assert value_of(await sandbox.run(script("x = 1"))) == ""

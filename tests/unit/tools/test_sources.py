@@ -9,7 +9,7 @@ from kelpie.ids import ToolId
 from kelpie.limits import TOOL_SOURCE_BYTES_MAX
 from kelpie.sandbox.closed import ClosedSandbox
 from kelpie.sandbox.sandbox import Ended, Job
-from kelpie.tools.sources import Called, call_job, derive, read_call, read_script, required, script_job
+from kelpie.tools.sources import Called, call_job, derive, read_call, required, script_job, show_script
 from kelpie.tools.tool import Requirement, Source, Tool, ToolOutcome
 from kelpie_sim.sandbox import Ends, SimSandbox, answer_ok
 
@@ -96,9 +96,10 @@ def test_scripts_and_what_came_of_them() -> None:
     assert script_job("1", "python").program == "run_python"
     assert msgspec.json.decode(script_job("1", "ts").input)["language"] == "typescript"
     assert msgspec.json.decode(script_job("1", "js").input)["function"] is None
-    assert read_script(ended(ok=True, value="3")) == ("3", "")
-    assert read_script(ended(ok=False, error="e")) == ("", "e")
-    assert read_script(Ended(result=None, died="d")) == ("", "d")
+    printed = '"logs":{"stdout":["out"],"stderr":[]}'
+    assert show_script(ended(ok=True, value="3")) == ToolOutcome(text=f'{{"results":["3"],{printed}}}')
+    for how in (ended(ok=False, error="e"), Ended(result=None, stdout="out", died="e")):
+        assert show_script(how) == ToolOutcome(text=f'{{"results":[],{printed},"error":"e"}}', ok=False)
 
 
 @pytest.mark.parametrize(

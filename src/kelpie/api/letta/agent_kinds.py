@@ -72,7 +72,7 @@ KINDS: dict[AgentKind, KindFacts] = {
     "sleeptime_agent": KindFacts(
         tools=("memory_replace", "memory_insert", "memory_rethink", "memory_finish_edits"), ruled=True
     ),
-    "voice_convo_agent": KindFacts(tools=(SPEAK, "conversation_search"), speaks_with=SPEAK, ruled=True),
+    "voice_convo_agent": KindFacts(tools=(SPEAK, "search_memory"), speaks_with=SPEAK, ruled=True),
     "voice_sleeptime_agent": KindFacts(tools=("rethink_user_memory", "finish_rethinking_memory", "store_memories")),
 }
 assert set(KINDS) == set(get_args(AgentKind))
