@@ -279,6 +279,10 @@ WAITS_FOLLOWED_MAX = 64  # agents that wait for each other, looked at before one
 IDENTITIES_PER_AGENT_MAX = 64
 IDENTITY_PROPERTIES_MAX = 256
 TEMPLATE_VERSIONS_MAX = 500  # of one template
+TEMPLATE_VARIABLES_BYTES_MAX = 100_000  # what stands for the variables of a template in one agent
+MIGRATION_AGENTS_AT_ONCE = 16  # that are looked at between two commits of how far a migration has come
+MIGRATION_WAIT_MS = 10_000  # that the request which begins one waits for its end
+MIGRATION_POLL_MS = 20
 LINEAGE_CHARS_MAX = 256  # of the id of a project, a template, a deployment or an entity
 
 # -- runs, steps, providers --------------------------------------------------------------------------------
@@ -370,8 +374,8 @@ assert MODEL_RETRY_FIRST_MS <= MODEL_RETRY_MS_MAX < MODEL_CALL_DEADLINE_MS
 assert MODEL_LIST_MS < MODEL_LIST_RETRY_MS < MODEL_LIST_KEPT_MS
 assert SANDBOX_DEADLINE_MS < TOOL_DEADLINE_MS < REQUEST_DEADLINE_MS
 assert VARIABLES_MAX <= PAGE_ROWS_MAX
-assert AGENT_SECRETS_BYTES_MAX * 2 + AGENT_SYSTEM_CHARS_MAX * 2 < RECORD_BYTES_MAX, (
-    "an agent's settings hold them sealed"
+assert AGENT_SECRETS_BYTES_MAX * 2 + AGENT_SYSTEM_CHARS_MAX * 2 + TEMPLATE_VARIABLES_BYTES_MAX < RECORD_BYTES_MAX, (
+    "an agent's settings hold them, the secrets sealed"
 )
 assert SANDBOX_PACKAGES_MS_MAX < TOOL_DEADLINE_MS
 assert TOOL_SOURCE_BYTES_MAX + TOOL_SCHEMA_BYTES_MAX + METADATA_BYTES_MAX * 2 + 100_000 < RECORD_BYTES_MAX

@@ -32,6 +32,7 @@ from kelpie.agent.kind import AgentKind, ErrandKind
 from kelpie.agent.kinds import Kinds
 from kelpie.agent.listing import Listing
 from kelpie.agent.memory_tools import MEMORY_TOOLS, memory_server
+from kelpie.agent.migrations import MIGRATIONS, MigrationErrand, Renew
 from kelpie.agent.own_tools import OwnTools
 from kelpie.agent.performer import Performer
 from kelpie.agent.schedules import SCHEDULES, ScheduleErrand
@@ -40,6 +41,7 @@ from kelpie.agent.web_tools import web_box
 from kelpie.api.app import App
 from kelpie.api.letta.house import House, furnish
 from kelpie.api.letta.table import route_table
+from kelpie.api.letta.template_migration import renew_agent
 from kelpie.api.letta.tool_ground import GROUND, picture
 from kelpie.api.token_gate import TokenGate
 from kelpie.config import Config, is_loopback
@@ -149,7 +151,7 @@ def build_node(
     catalog.add_box(code_box(records, catalog, own_tools))
     performer = Performer(world, records, outbox, models, catalog, memory_server(), files)
     rooms = _file_rooms(world, records, folders, passages, embeddings, sandbox)
-    errands = _errand_kinds(world, records, groups, lambda: door)
+    errands = _errand_kinds(world, records, groups, lambda: door, lambda *which: renew_agent(house, *which))
     host = Host(world, records, Kinds({"file": FileKind(rooms), **errands}, AgentKind(performer)), node_id)
     router = Router(host)
     door = AgentDoor(world, records, router, outbox)
@@ -183,7 +185,7 @@ def build_node(
 
 
 def _errand_kinds(
-    world: World, records: Records, groups: Groups, door: Callable[[], AgentDoor]
+    world: World, records: Records, groups: Groups, door: Callable[[], AgentDoor], renew: Renew
 ) -> dict[str, ErrandKind]:
     """By the words that their addresses begin with; the door is made after what stands behind it."""
 
@@ -193,7 +195,11 @@ def _errand_kinds(
     def schedule(tenure: Tenure) -> ScheduleErrand:
         return ScheduleErrand(tenure, records, world, door())
 
+    def migration(tenure: Tenure) -> MigrationErrand:
+        return MigrationErrand(tenure, records, world, renew)
+
     return {
+        "migration": ErrandKind(records, MIGRATIONS, "Migration", migration),
         "group": ErrandKind(records, GROUP_STATES, "Group", talk),
         "schedule": ErrandKind(records, SCHEDULES, "Scheduled message", schedule),
     }

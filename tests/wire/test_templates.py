@@ -170,8 +170,6 @@ def test_what_cannot_be_a_template_is_refused(client: Letta, make_agent: MakeAge
     client.templates.create(type="agent", agent_id=agent.id, name=named)
     with pytest.raises(letta_client.ConflictError):
         client.templates.create(type="agent", agent_id=agent.id, name=named)
-    with pytest.raises(letta_client.BadRequestError, match="migrate_agents"):
-        client.templates.save(named, migrate_agents=True)
     for version in ("current", "dev", "first"):
         with pytest.raises(letta_client.BadRequestError):
             client.templates.rollback(named, version=version)

@@ -1,6 +1,6 @@
 """What people ask for when they make or change an agent, and the checks that every such request must pass."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -28,6 +28,7 @@ from kelpie.limits import (
     METADATA_BYTES_MAX,
     SUMMARY_CHARS_MAX,
     TAG_CHARS_MAX,
+    TEMPLATE_VARIABLES_BYTES_MAX,
     TEXT_FIELD_CHARS_MAX,
     TOOL_RULES_MAX,
 )
@@ -97,6 +98,7 @@ class NewAgent(Struct, frozen=True, kw_only=True):
     secrets: tuple[Secret, ...] = ()
     identity_ids: tuple[IdentityId, ...] = ()
     lineage: Lineage = NOWHERE
+    variables: Mapping[str, str] = {}  # what stands for those of its template
     wire: Raw = NO_JSON
 
 
@@ -170,6 +172,9 @@ def check_settings(settings: AgentSettings) -> None:
     _check_size("blocks", len(settings.blocks), "BLOCKS_PER_AGENT_MAX", BLOCKS_PER_AGENT_MAX, "blocks")
     _check_size("identity_ids", len(settings.identities), "IDENTITIES_PER_AGENT_MAX", IDENTITIES_PER_AGENT_MAX, "ids")
     check_lineage(settings.lineage)
+    if settings.variables:
+        size = len(msgspec.json.encode(settings.variables))
+        _check_size("memory_variables", size, "TEMPLATE_VARIABLES_BYTES_MAX", TEMPLATE_VARIABLES_BYTES_MAX, "bytes")
     assert settings.id
     assert settings.created_at_us >= 0
     check_tags(settings.tags)

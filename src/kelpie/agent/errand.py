@@ -1,9 +1,9 @@
 """Errands: what is done by talking to agents, one message after another, and must come to its end whatever crashes.
 
 An errand is an actor with a state of its own: a talk of several agents, a batch, a schedule. It looks at its committed
-state, does the next thing beside its mailbox, and commits what came of it; then it looks again. What it does is either
-reading or sending under a key, so it is simply done again after a crash, and again as long as the world is away. A call
-in between changes the state and makes it look anew.
+state, does the next thing beside its mailbox, and commits what came of it; then it looks again. What it does is
+reading, sending under a key, or a change that is made once however often it is asked for, so it is simply done again
+after a crash, and again as long as the world is away. A call in between changes the state and makes it look anew.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ class Errand(Generic[S]):
         raise AssertionError("an errand says so itself")
 
     async def perform(self, state: S) -> Struct:
-        """Do the next thing; what came of it. Writes nothing but messages under keys. May raise any KelpieError."""
+        """Do the next thing; what came of it. It is done again after a crash. May raise any KelpieError."""
         raise AssertionError("an errand says so itself")
 
     async def note(self, state: S, report: Struct, batch: Batch) -> S | None:

@@ -305,6 +305,7 @@ class Roster:
             file_view_chars=new.file_view_chars,
             identities=tuple(dict.fromkeys(new.identity_ids)),
             lineage=new.lineage,
+            variables=new.variables,
             forget_between_turns=new.forget_between_turns,
             secrets=new.secrets,
             wire=new.wire,

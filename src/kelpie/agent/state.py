@@ -5,6 +5,7 @@ every step; state changes only through the activation that owns the agent, fence
 never waits for a model, and a turn never overwrites an edit.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Raw, Struct
@@ -118,6 +119,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     secrets: tuple[Secret, ...] = ()  # variables of tools that people wrote
     identities: tuple[IdentityId, ...] = ()  # the same is written as links, by the same commit
     lineage: Lineage = NOWHERE
+    variables: Mapping[str, str] = {}  # what stands for those of its template
     wire: Raw = NO_JSON  # wire fields that the core has no use for, kept so that they can be given back
     created_at_us: int
     updated_at_us: int

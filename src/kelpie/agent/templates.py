@@ -49,6 +49,14 @@ class TemplateState(Struct, frozen=True, kw_only=True, tag_field="form", tag=1):
     content: Raw
 
 
+class Migrated(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="form", tag=1):
+    """What came of renewing agents to that version: how many could not be renewed, and why the first could not."""
+
+    version: int
+    refused: int = 0
+    sentence: str | None = None
+
+
 class Named(Struct, frozen=True, kw_only=True):
     """A template's state: the version's number as text, or `current`."""
 
@@ -59,6 +67,7 @@ class Named(Struct, frozen=True, kw_only=True):
 
 TEMPLATES = Space("template", Template, large=True)  # at(template_id)
 STATES = Space("template_state", TemplateState, large=True)  # at(template_id, number of the row)
+MIGRATED = Space("migrated", Migrated)  # at(template_id)
 Change = Callable[[Template], Template]
 
 
@@ -114,15 +123,17 @@ class Templates:
 
         return await self._edit(name, change, content)
 
-    async def save(self, name: str, message: str | None) -> Template:
-        """Make a version of the working state. Raises NotFound, LimitExceeded."""
+    async def save(
+        self, name: str, message: str | None, also: Callable[[Batch, Template], None] | None = None
+    ) -> Template:
+        """Make a version of the working state, by a commit to which `also` adds. Raises NotFound, LimitExceeded."""
         if len(message or "") > TEXT_FIELD_CHARS_MAX:
             raise LimitExceeded(
                 f"message: more than {TEXT_FIELD_CHARS_MAX} characters",
                 limit="TEXT_FIELD_CHARS_MAX",
                 maximum=TEXT_FIELD_CHARS_MAX,
             )
-        return await self._edit(name, lambda now: self._saved(now, message))
+        return await self._edit(name, lambda now: self._saved(now, message), also=also)
 
     async def roll_back(self, name: str, version: str) -> Template:
         """Make a version's state the working one; what is not saved becomes a version before.
@@ -142,7 +153,12 @@ class Templates:
     async def delete(self, name: str) -> None:
         """Remove it with its versions. Agents that were made of it stay. Raises NotFound."""
         template = await self.get(name)
-        await self._all.delete(template.id, lambda batch: batch.delete_below(STATES, template.id))
+
+        def with_rows(batch: Batch) -> None:
+            batch.delete_below(STATES, template.id)
+            batch.delete(MIGRATED.at(template.id))
+
+        await self._all.delete(template.id, with_rows)
 
     def _saved(self, now: Template, message: str | None) -> Template:
         if len(now.versions) >= TEMPLATE_VERSIONS_MAX:
@@ -154,7 +170,13 @@ class Templates:
         version = Version(state=now.state, created_at_us=self._world.wall.now_us(), message=message)
         return msgspec.structs.replace(now, versions=(*now.versions, version))
 
-    async def _edit(self, name: str, change: Change, content: Raw | None = None) -> Template:
+    async def _edit(
+        self,
+        name: str,
+        change: Change,
+        content: Raw | None = None,
+        also: Callable[[Batch, Template], None] | None = None,
+    ) -> Template:
         """Change the record and, with `content`, write the row of its working state, by one commit."""
         for attempt in range(EDIT_ATTEMPTS_MAX):
             found = await self._all.find_named(name)
@@ -169,6 +191,8 @@ class Templates:
                 batch.put_new(STATES.at(after.id, after.state), TemplateState(content=content))
             if before.state != after.state and all(one.state != before.state for one in after.versions):
                 batch.delete(STATES.at(before.id, before.state))
+            if also is not None:
+                also(batch, after)
             assert after.state < after.states
             try:
                 await self._records.commit(batch)
@@ -192,6 +216,17 @@ def split_version(text: str) -> tuple[str, str]:
     """Name and version of `project/name:version`; without a version the latest is meant."""
     name, _, version = text.rpartition("/")[2].partition(":")
     return name, version or LATEST
+
+
+def name_of(template: Template, version: str) -> str:
+    """What an agent or a block that is made of the version says of it."""
+    return f"{template.id}:{version}"
+
+
+def number_of(name: str | None) -> int:
+    """The version's number in what `name_of` made; 0 for the working state."""
+    digits = (name or "").rpartition(":")[2]
+    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) <= 9 else 0
 
 
 def _number(template: Template, version: str) -> int:

@@ -221,7 +221,7 @@ def _too_large(bytes_max: int) -> errors.RequestTooLarge:
 
 
 def _note(note: str | None) -> list[errors.Header]:
-    return [] if note is None else [(b"x-kelpie-note", note.encode("ascii"))]
+    return [] if note is None else [(b"x-kelpie-note", note.encode("unicode_escape"))]
 
 
 async def _send(send: Send, status: int, headers: list[errors.Header], body: bytes) -> None:

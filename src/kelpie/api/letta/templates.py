@@ -5,6 +5,7 @@ made of it later use the tools of those names as they are then. A template of an
 the agents that are made of it share; folders that come in a file with their files are made for each of them anew.
 """
 
+import asyncio
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -12,7 +13,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from kelpie.agent.templates import Named, Template, split_version
+from kelpie.agent.migrations import Migrations
+from kelpie.agent.renewal import RenewalRules
+from kelpie.agent.templates import Named, Template, name_of, split_version
 from kelpie.api.errors import Malformed
 from kelpie.api.letta.agent_file.first_form import to_second, without_extras
 from kelpie.api.letta.agent_file.gathering import Options
@@ -27,8 +30,9 @@ from kelpie.api.letta.values import micros_date
 from kelpie.api.route import Ask, Noted, Route
 from kelpie.errors import InvalidInput
 from kelpie.ids import AgentId, IdentityId, new_id, new_uuid
-from kelpie.limits import AGENT_NAME_CHARS_MAX, MESSAGES_PER_CALL_MAX
+from kelpie.limits import AGENT_NAME_CHARS_MAX, MESSAGES_PER_CALL_MAX, MIGRATION_POLL_MS, MIGRATION_WAIT_MS
 from kelpie.memory.lineage import Lineage
+from kelpie.storage.records import Batch
 
 PROJECT_ID = "default"  # this server has one project only, which clients do not name
 PROJECT_SLUG = "default"
@@ -56,7 +60,7 @@ class UpdateTemplateIn(Struct, frozen=True, kw_only=True):
 
 
 class SaveTemplateIn(Struct, frozen=True, kw_only=True):
-    """What is said of the version. All but the message is about agents that are migrated."""
+    """What is said of the version. All but the message is about agents that are migrated; their folders always stay."""
 
     message: str | None = None
     migrate_agents: bool = False
@@ -157,17 +161,24 @@ async def delete_template(house: House, ask: Ask[None, None]) -> DoneOut:
     return DoneOut()
 
 
-async def save_template(house: House, ask: Ask[None, SaveTemplateIn | None]) -> TemplateOut:
-    """Make a version of the working state."""
+async def save_template(house: House, ask: Ask[None, SaveTemplateIn | None]) -> TemplateOut | Noted:
+    """Make a version of the working state, and, if that is asked for, have the template's agents become of it."""
     body = ask.body or SaveTemplateIn()
-    if body.migrate_agents:
-        raise InvalidInput(
-            "migrate_agents: this server does not change the agents that were made of a template; save without it,"
-            " and change the agents or make new ones",
-            field="migrate_agents",
-        )
     name, _ = split_version(ask.path["template_name"])
-    return show_template(await house.templates.save(name, body.message))
+    if not body.migrate_agents:
+        return show_template(await house.templates.save(name, body.message))
+    rules = RenewalRules(
+        keep_values=body.preserve_core_memories_on_migration,
+        keep_secrets=body.preserve_environment_variables_on_migration,
+        drop_blocks=body.block_reconciliation_strategy == "reconcile-all",
+    )
+    migrations, ids = Migrations(house.records, house.world), list[str]()
+
+    def begin(batch: Batch, saved: Template) -> None:
+        ids.append(migrations.begin(batch, saved, rules))
+
+    template = await house.templates.save(name, body.message, begin)
+    return Noted(show_template(template), await _follow(house, migrations, template, ids[-1]))
 
 
 async def roll_back_template(house: House, ask: Ask[None, RollBackIn]) -> DoneOut:
@@ -221,10 +232,25 @@ def show_template(template: Template) -> TemplateOut:
     )
 
 
+async def _follow(house: House, migrations: Migrations, template: Template, migration_id: str) -> str | None:
+    """Wait for the migration for a while; what is to be said of it. It goes on by itself, whoever waits or not."""
+    await house.door.nudge(migration_id)
+    try:
+        async with asyncio.timeout(MIGRATION_WAIT_MS / 1000):
+            while not await migrations.is_over(migration_id):  # until the time is over
+                await asyncio.sleep(MIGRATION_POLL_MS / 1000)
+    except TimeoutError:
+        return "the agents of the template are still being changed"
+    last = await migrations.last(template.id)
+    if last is None or last.version != len(template.versions) or not last.refused:
+        return None
+    return f"{last.refused} agents were not changed; the first of them is {last.sentence}"
+
+
 def _options(named: Named, body: DeployIn, deployment_id: str) -> ImportOptions:
     template = named.template
     lineage = Lineage(
-        template_id=f"{template.id}:{named.version}", base_template_id=template.id, deployment_id=deployment_id
+        template_id=name_of(template, named.version), base_template_id=template.id, deployment_id=deployment_id
     )
     return ImportOptions(
         override_existing_tools=False,
@@ -232,6 +258,7 @@ def _options(named: Named, body: DeployIn, deployment_id: str) -> ImportOptions:
         append_copy_suffix=False,
         identity_ids=tuple(IdentityId(one) for one in dict.fromkeys(body.identity_ids)),
         lineage=lineage,
+        variables=body.memory_variables,
         opening=tuple(msgspec.to_builtins(message) for message in body.initial_message_sequence),
     )
 

@@ -82,6 +82,7 @@ class ImportOptions(Struct, frozen=True, kw_only=True):
     project_id: str | None = None
     identity_ids: tuple[IdentityId, ...] = ()
     lineage: Lineage | None = None  # of the agents and blocks that are made
+    variables: Mapping[str, str] = {}  # that were filled into the file
     opening: tuple[Entity, ...] | None = None  # messages without ids, in place of those of the file
 
 
@@ -323,6 +324,7 @@ def _plan_agent(
         secrets=read_secrets(house, wire) or (),
         identity_ids=options.identity_ids,
         lineage=_lineage(new.lineage, entity, options),
+        variables=options.variables,
     )
     rows, shown = _messages(entity, options, now_us)
     ids = {row["id"]: new_message_id(house.world.entropy) for row in rows}
