@@ -180,6 +180,29 @@ def test_a_version_that_no_agent_can_be_of_changes_none(story: Story) -> None:
     assert story.agent().template_id == f"{story.template.id}:1"
 
 
+def test_one_agent_is_migrated_by_name(story: Story) -> None:
+    """To a newer version, to an older one, to another template; the paths are those of older clients."""
+    path = f"/v1/agents/{story.agent_id}"
+    assert story.wire.get(f"{path}/core-memory/variables") == {"variables": {"name": "Ada"}}
+    bystander = story.deploy()
+    story.client.templates.save(story.name)
+    for version, system, human in (("2", "Two Ada.", "H learned"), ("1", "One Ada.", "H Ada")):
+        body = {"to_template": f"{story.name}:{version}", "preserve_core_memories": version == "2"}
+        assert story.wire.post(f"{path}/migrate", body)["success"]
+        assert (story.agent().system, story.values()["human"]) == (system, human)
+        assert story.agent().template_id == f"{story.template.id}:{version}"
+    assert story.agent(bystander).system == "One {{name}}."
+    body = {"to_template": f"{story.name}:2", "preserve_core_memories": False}
+    stranger = story.make_agent(memory_blocks=blocks(human="mine"))
+    assert story.wire.post(f"/v1/agents/{stranger.id}/migrate", body)["success"]
+    moved = {block.label: block.value for block in story.agent(stranger.id).blocks}
+    assert moved == {"human": "mine", "persona": "P2", "own": "not mine", "new": "N {{name}}"}
+    assert "no version 9" in story.wire.refuse(
+        "POST", f"{path}/migrate", 404, {**body, "to_template": f"{story.name}:9"}
+    )
+    assert "to_template" in story.wire.refuse("POST", f"{path}/migrate", 422, {})
+
+
 def test_a_migration_outlives_a_killed_server(tmp_path: Path, models: ModelServer) -> None:
     """Killed while it goes on: afterwards every agent is of the new version, blocks and all."""
     with running_kelpie(tmp_path, models) as server:

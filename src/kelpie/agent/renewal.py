@@ -47,6 +47,7 @@ class Renewal(Struct, frozen=True, kw_only=True):
     valueless: frozenset[str]
     lineage: Lineage
     rules: RenewalRules
+    if_older: bool  # or whatever it is of now, also of another template or of none
 
 
 class Renewals:
@@ -60,7 +61,7 @@ class Renewals:
         self._identities = Identities(records, world)
 
     async def renew(self, agent_id: AgentId, renewal: Renewal) -> None:
-        """Change the agent, unless it is gone, or is of this version or a newer one already.
+        """Change the agent, unless it is gone, or, `if_older`, is of this version or a newer one already.
 
         Raises NotFound (a tool), InvalidInput, LimitExceeded, AlreadyExists, Conflict.
         """
@@ -70,7 +71,7 @@ class Renewals:
         new = msgspec.structs.replace(new, tool_rules=await granted_rules(self._catalog, new, tools))
         for attempt in range(EDIT_ATTEMPTS_MAX):
             found = await self._records.get(AGENTS.at(agent_id))
-            if found is None or not is_older(found.value, renewal.lineage):
+            if found is None or (renewal.if_older and not is_older(found.value, renewal.lineage)):
                 return
             now, batch = found.value, Batch()
             refs = await self._put_blocks(batch, now, renewal)
@@ -100,12 +101,12 @@ class Renewals:
         said = {block.label: block for block in renewal.blocks}
         check_labels([BlockRef(label=block.label, id=block.id) for block in renewal.blocks])
         assert len(said) == len(renewal.blocks)
-        refs: list[BlockRef] = []
+        refs, made_of = list[BlockRef](), {now.lineage.base_template_id, renewal.lineage.base_template_id} - {None}
         for found in await self._records.get_all([BLOCKS.at(ref.id) for ref in now.blocks]):
             if found is None:
                 continue  # it was removed since
             block, wanted = found.value, said.pop(found.value.label, None)
-            is_ours = block.lineage.base_template_id == renewal.lineage.base_template_id and not block.lineage.preserved
+            is_ours = block.lineage.base_template_id in made_of and not block.lineage.preserved
             if wanted is not None and is_ours:
                 self._put_renewed(batch, found, wanted, renewal)
             if wanted is None and is_ours and renewal.rules.drop_blocks:
