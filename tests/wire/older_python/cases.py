@@ -7,38 +7,15 @@ It reads leniently, so the cases look at the values.
 import json
 import os
 import time
-import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import letta_client
 import pytest
-from letta_client import Letta, MessageCreate, StdioServerConfig
+from letta_client import StdioServerConfig
 from letta_client.core import ApiError
+from older_client import MODEL, agent, client, say, texts, word
 
-MODEL = "openai/gpt-4o-mini"
-client = Letta(base_url=os.environ["BASE_URL"], token="anything", timeout=60)
-
-
-def word(name: str = "m") -> str:
-    return f"{name}-{uuid.uuid4().hex[:8]}"
-
-
-def say(text: str) -> list[MessageCreate]:
-    return [MessageCreate(role="user", content=text)]
-
-
-def texts(messages: Any) -> list[str]:
-    return [one.content for one in messages if one.message_type == "assistant_message"]
-
-
-@pytest.fixture
-def agent() -> Iterator[Any]:
-    made = client.agents.create(
-        name=word("agent"), model=MODEL, embedding="kelpie/words", memory_blocks=[{"label": "human", "value": "H"}]
-    )
-    yield made
-    client.agents.delete(made.id)
+__all__ = ["agent"]  # the cases' fixture
 
 
 def test_it_is_the_older_client() -> None:
