@@ -18,7 +18,7 @@ from kelpie.ids import AgentId
 from kelpie.storage.records import Records
 from kelpie.tools.function import ServedBox, serve_function
 from kelpie.tools.sources import LentTool, show_script
-from kelpie.tools.tool import Tool, ToolOutcome
+from kelpie.tools.tool import Source, Tool, ToolOutcome
 from kelpie.tools.toolbox import ToolCatalog
 
 RUN_CODE_WITH_TOOLS = "run_code_with_tools"
@@ -73,7 +73,12 @@ def lend(tools: Sequence[Tool], asking: Collection[str]) -> tuple[LentTool, ...]
             why_not = "a user must allow each call of it: call it by itself"
         elif tool.name == RUN_CODE_WITH_TOOLS:
             why_not = "code does not run itself"
-        is_here = source is not None and source.language == "python" and STATE_WORD not in source.code
-        lent.append(LentTool(tool=tool, why_not=why_not, is_here=is_here and not why_not))
+        is_here = source is not None and not why_not and _is_whole(tool.name, source)
+        lent.append(LentTool(tool=tool, why_not=why_not, is_here=is_here))
     assert len({one.tool.name for one in lent}) == len(lent)
     return tuple(lent)
+
+
+def _is_whole(name: str, source: Source) -> bool:
+    """Whether the source alone makes the tool's function, without its agent's state."""
+    return source.language == "python" and f"def {name}(" in source.code and STATE_WORD not in source.code

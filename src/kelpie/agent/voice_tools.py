@@ -167,15 +167,16 @@ async def search_memory(
     end_minutes_ago: Only what is at most so many minutes old.
     """
     words = convo_keyword_queries or []
-    if len(words) > VOICE_KEYWORDS_MAX:
-        return _failed(f"There are {len(words)} keywords; use at most {VOICE_KEYWORDS_MAX}.")
+    if len(words) > VOICE_KEYWORDS_MAX or any(len(word) > HISTORY_QUERY_CHARS_MAX for word in words):
+        return _failed(
+            f"Use at most {VOICE_KEYWORDS_MAX} keywords, of at most {HISTORY_QUERY_CHARS_MAX} characters each."
+        )
     now_us = desk.wall.now_us()
     from_us, to_us = _moments(now_us, end_minutes_ago, start_minutes_ago)
     agent_id = desk.request.agent_id
     zone = zone_of((await desk.archival.settings(agent_id)).timezone)
-    asked = PassageQuery(
-        text=(await desk.last_heard())[:SEARCH_QUERY_CHARS_MAX], from_us=from_us, to_us=to_us, limit=PASSAGES_FOUND
-    )
+    heard = await desk.last_heard()
+    asked = PassageQuery(text=heard[:SEARCH_QUERY_CHARS_MAX], from_us=from_us, to_us=to_us, limit=PASSAGES_FOUND)
     found = await desk.archival.search(agent_id, asked)
     assert len(found) <= PASSAGES_FOUND
     kept = [
@@ -185,7 +186,7 @@ async def search_memory(
         )
         for one in found
     ]
-    said = {word: hits for word in words if (hits := await _said(desk, word, from_us, to_us))}
+    said = {word: hits for word in words if (hits := await _said(desk, word, heard, from_us, to_us))}
     assert len(said) <= VOICE_KEYWORDS_MAX
     answer = _Answer(archival_search_results=kept, convo_keyword_search_results=said if words else None)
     return ToolOutcome(text=msgspec.json.encode(answer).decode())
@@ -205,16 +206,14 @@ class _Answer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     convo_keyword_search_results: dict[str, list[str]] | None = None
 
 
-async def _said(desk: VoiceDesk, word: str, from_us: int | None, to_us: int | None) -> list[str]:
+async def _said(desk: VoiceDesk, word: str, heard: str, from_us: int | None, to_us: int | None) -> list[str]:
     """The newest messages of the conversation with that word; the question itself is none of them."""
-    text = word[:HISTORY_QUERY_CHARS_MAX]
     query = HistoryQuery(
-        text=text, kinds=("user", "assistant"), from_us=from_us, to_us=to_us, limit=MESSAGES_FOUND + 1, skip_tools=_OWN
+        text=word, kinds=("user", "assistant"), from_us=from_us, to_us=to_us, limit=MESSAGES_FOUND + 1, skip_tools=_OWN
     )
     hits = await History(desk.records).search(await desk.thread(), query)
     texts = [searchable_text(message, _OWN) for message in hits.messages]
-    heard = await desk.last_heard()
-    return [excerpt(said, text.casefold().split(), HIT_CHARS_MAX) for said in texts if said != heard][:MESSAGES_FOUND]
+    return [excerpt(said, word.casefold().split(), HIT_CHARS_MAX) for said in texts if said != heard][:MESSAGES_FOUND]
 
 
 def _moments(now_us: int, oldest: int | None, newest: int | None) -> tuple[int | None, int | None]:

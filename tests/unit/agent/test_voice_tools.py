@@ -92,8 +92,9 @@ def test_what_is_kept_for_the_talker_is_found_by_it(run) -> None:
             'Call the search_memory tool with {"convo_keyword_queries": ["'
             + '","'.join("x" * (VOICE_KEYWORDS_MAX + 1))
             + '"]}',
-            "use at most",
+            "Use at most 20 keywords",
         ),
+        ('Call the search_memory tool with {"convo_keyword_queries": ["' + "x" * 1_001 + '"]}', "1000 characters each"),
     ],
 )
 def test_what_cannot_be_kept_is_told(run, told: str, sentence: str) -> None:

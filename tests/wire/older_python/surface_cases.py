@@ -14,7 +14,7 @@ from pydantic import BaseModel
 __all__ = ["agent"]  # the cases' fixture
 LEFT_OUT = {  # of the hosted service of that time; of others; withdrawn there as well
     "agents.messages.modify", "agents.passages.modify", "groups.messages.modify",
-    "agents.messages.summarize", "agents.search", "agents.templates.create", "agents.templates.create_version",
+    "agents.search", "agents.templates.create", "agents.templates.create_version",
     "projects.list", "tools.add_composio_tool", "tools.list_composio_actions_by_app", "tools.list_composio_apps",
     "models.listembeddingmodels", "templates.agents.create", "templates.createagentsfromtemplate",
     "templates.createtemplate", "templates.deletetemplate", "templates.forktemplate", "templates.gettemplatesnapshot",
@@ -44,6 +44,10 @@ def test_windows_are_previewed_searched_and_emptied(agent: Any) -> None:
     shown = client.agents.messages.preview(agent.id, request={"messages": [{"role": "user", "content": "next"}]})
     assert said in json.dumps(shown) and "next" in json.dumps(shown)
     assert any(said in json.dumps(one.message.dict(), default=str) for one in client.agents.messages.search(query=said))
+    for _ in range(3):
+        client.agents.messages.create(agent.id, messages=reply_with(word()))
+    client.agents.messages.summarize(agent.id, max_message_length=10)
+    assert len(client.agents.retrieve(agent.id).message_ids) < 9
     assert client.agents.messages.reset(agent.id, add_default_initial_messages=False).id == agent.id
     slow = client.agents.create(model="openai/slow-20000", embedding="kelpie/words")
     run = client.agents.messages.create_async(slow.id, messages=say("x"))
