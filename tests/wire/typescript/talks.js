@@ -121,7 +121,7 @@ test("groups, batches and providers, for which there are no methods", async () =
   const group = await client.post("/v1/groups/", { body: { agent_ids: [one.id, two.id], description: "d" } });
   const reply = await client.post(`/v1/groups/${group.id}/messages`, { body: { messages: user(replyWith(text)) } });
   assert.deepEqual(texts(reply.messages), [text, text]);
-  assert.deepEqual(ids(await client.get("/v1/groups/", { query: { limit: 1 } })), [group.id]);
+  assert.deepEqual(ids(await client.get("/v1/groups/", { query: { limit: 1, order: "desc" } })), [group.id]);
   await client.delete(`/v1/groups/${group.id}`);
   const requests = [{ agent_id: one.id, messages: user(replyWith(text)) }];
   const batch = await client.post("/v1/messages/batches", { body: { requests } });
