@@ -13,7 +13,7 @@ from kelpie.agent.state import AgentState, Answered, Awaiting, InputMessage
 from kelpie.agent.turn import Answer
 from kelpie.agent.wording import fit_return
 from kelpie.errors import AnswerAwaited, InvalidInput, LimitExceeded
-from kelpie.ids import RunId
+from kelpie.ids import MessageId, RunId
 from kelpie.limits import STEP_RETURNS_BYTES_MAX
 from kelpie.llm.messages import ToolReturnPart, VerdictPart
 
@@ -42,12 +42,15 @@ def check_order(state: AgentState, messages: Sequence[InputMessage]) -> None:
 def answered_before(state: AgentState, message: InputMessage) -> RunId | None:
     """The run that this answer began when it came for the first time; None when it answers what waits now.
 
+    A client that heard nothing gives its answer again, and by then the agent may have gone on and ask anew.
     InvalidInput when nothing waits, or when these calls were answered otherwise.
     """
-    if state.awaiting is not None:
+    awaiting, last = state.awaiting, state.answered
+    if awaiting is not None and _is_about(message, awaiting.message_id, _asking(awaiting)):
         return None
-    last = state.answered
-    if last is None or not _is_about(last, message):
+    if last is None or not _is_about(message, last.message_id, last.call_ids):
+        if awaiting is not None:
+            return None
         raise InvalidInput(NOTHING_WAITS, field="messages")
     if last.digest != _digest(message):
         raise InvalidInput("these tool calls were answered already, and otherwise", field="messages")
@@ -84,7 +87,7 @@ def answers_of(message: InputMessage) -> tuple[Answer, ...]:
 
 def note_answer(awaiting: Awaiting, message: InputMessage, run_id: RunId) -> Answered:
     """What is remembered of an answer as the client sent it."""
-    asking = tuple(pending.call.call_id for pending in awaiting.calls if pending.call.asks)
+    asking = _asking(awaiting)
     assert asking, "something asked"
     return Answered(message_id=awaiting.message_id, call_ids=asking, digest=_digest(message), run_id=run_id)
 
@@ -120,11 +123,15 @@ def _fitting(part: ToolReturnPart, bytes_max: int) -> ToolReturnPart:
     return fit_return(part, bytes_max)
 
 
-def _is_about(last: Answered, message: InputMessage) -> bool:
+def _asking(awaiting: Awaiting) -> tuple[str, ...]:
+    return tuple(pending.call.call_id for pending in awaiting.calls if pending.call.asks)
+
+
+def _is_about(message: InputMessage, message_id: MessageId, call_ids: Sequence[str]) -> bool:
     parts = answers_of(message)
     if len(parts) == 1 and isinstance(parts[0], VerdictPart) and parts[0].request_id is not None:
-        return parts[0].request_id == last.message_id
-    return sorted(part.call_id for part in parts) == sorted(last.call_ids)
+        return parts[0].request_id == message_id
+    return sorted(part.call_id for part in parts) == sorted(call_ids)
 
 
 def _digest(message: InputMessage) -> str:
