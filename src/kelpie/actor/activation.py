@@ -13,7 +13,7 @@ from kelpie.actor.call import ActorAddress
 from kelpie.actor.directory import Directory
 from kelpie.actor.mailbox import Letter, Mailbox
 from kelpie.actor.tenure import Tenure
-from kelpie.errors import ActivationLost, Broken, KelpieError, Refused, Unavailable
+from kelpie.errors import ActivationLost, Broken, KelpieError, NotOwner, Refused, Unavailable
 from kelpie.storage.records import Records
 
 log = logging.getLogger("kelpie.activation")
@@ -95,6 +95,7 @@ class Activation:
         self.phase = Phase.CLAIMING
         self.crashed = False
         self.clean = False  # it ended by itself, with no commit on its way
+        self.elsewhere = False  # it ended because what it needs is held by another node
         self.broken: Broken | None = None
         self.used_at_ms = now_ms
         self._kind = kind
@@ -159,6 +160,7 @@ class Activation:
             self.clean = True
         except* Unavailable as group:
             reason = first_error(group)
+            self.elsewhere = self.phase is Phase.READY and isinstance(reason, NotOwner)
         except* Refused as group:
             if self.phase in (Phase.CLAIMING, Phase.LOADING):
                 reason = first_error(group)

@@ -42,6 +42,7 @@ from kelpie.storage.records import Batch, Records
 from kelpie.world import World
 
 RECOVERY_CALL_MS = 10_000
+LEFT_MS = 3 * RECOVERY_SWEEP_MS  # how long an actor that could not go on here is not woken here: others come first
 
 
 class Host:
@@ -59,10 +60,10 @@ class Host:
         self._unclean: dict[ActorAddress, None] = {}  # whose last activation here may have left a commit on its way
         self._all_afresh = False  # there were more of these than are remembered
         self._group: asyncio.TaskGroup | None = None
-        self._epoch = 0
-        self._belief_ends_ms = 0
+        self._epoch = self._belief_ends_ms = 0
         self._draining = False
         self._orphans: list[tuple[ActorAddress, Remind]] = []
+        self._left: dict[ActorAddress, int] = {}  # to other nodes, until when
 
     @property
     def active(self) -> int:
@@ -151,12 +152,16 @@ class Host:
     def _ended(self, activation: Activation) -> None:
         """Forget it. This runs even when the activation's task was cancelled before its first step."""
         activation.end(ActivationLost(f"the activation of '{activation.address}' was ended"))
+        assert not activation.accepts
+        assert not activation.busy
         if activation.clean:
             self._unclean.pop(activation.address, None)
         elif len(self._unclean) < ACTIVATIONS_MAX:
             self._unclean[activation.address] = None
         else:
             self._all_afresh = True
+        if activation.elsewhere and len(self._left) < ACTIVATIONS_MAX:
+            self._left[activation.address] = self._now_ms() + LEFT_MS
         if activation.crashed:
             while len(self._blamed) >= ACTIVATIONS_MAX:
                 del self._blamed[next(iter(self._blamed))]
@@ -239,6 +244,7 @@ class Host:
 
     async def _wake_unfinished(self) -> None:
         after: ActorAddress | None = None
+        self._left = {address: until_ms for address, until_ms in self._left.items() if until_ms > self._now_ms()}
         while True:
             page = await read_unfinished(self._records, after)
             for address in page:
@@ -266,6 +272,8 @@ class Host:
         """
         activation = self._activations.get(address)
         if isinstance(body, Resume) and activation is not None and not activation.idle:
+            return
+        if activation is None and self._left.get(address, 0) > self._now_ms():
             return
         if activation is None and not await self._directory.is_orphan(address, self._epoch):
             return

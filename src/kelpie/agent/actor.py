@@ -144,7 +144,7 @@ class AgentActor(ThreadOwner):
     async def _serve(self, letter: Letter) -> None:
         self._serving = True
         try:
-            letter.answer(await self._answer(letter.call.body))
+            letter.answer(await self._as_owner(self._answer(letter.call.body)))
         except (Refused, Unavailable) as error:
             letter.fail(error)  # nothing was changed, so the agent goes on
         except BaseException:

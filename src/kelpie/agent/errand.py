@@ -3,11 +3,12 @@
 An errand is an actor with a state of its own: a talk of several agents, a batch, a schedule. It looks at its committed
 state, does the next thing beside its mailbox, and commits what came of it; then it looks again. What it does is
 reading, sending under a key, or a change that is made once however often it is asked for, so it is simply done again
-after a crash, and again as long as the world is away. A call in between changes the state and makes it look anew.
+after a crash, and again as long as the world is away. A call in between changes the state and makes it look anew. An
+errand whose agent is held by another node moves: it lets go of itself, until it is taken up there.
 """
 
 import asyncio
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 from msgspec import Struct
 
@@ -22,6 +23,7 @@ from kelpie.errors import (
     Draining,
     KelpieError,
     NotFound,
+    NotOwner,
     OutcomeUnknown,
     Refused,
     Unavailable,
@@ -45,6 +47,10 @@ class Failed(Struct, frozen=True, kw_only=True):
 
     code: str
     sentence: str
+
+
+class _Elsewhere(Struct, frozen=True, kw_only=True):
+    """What was to be done can only be done on another node: an agent that is needed is held there."""
 
 
 class Errand(Generic[S]):
@@ -141,17 +147,27 @@ class Errand(Generic[S]):
             if isinstance(letter.call.body, Resume):
                 letter.answer(Done())
                 return
-            batch = Batch()
-            state, reply = await self.answer(before, letter.call.body, batch)
-            if state is not before or batch.writes:
-                await self._commit(batch, state)
-                self._drop_task()
-            letter.answer(reply)
+            letter.answer(await self._answer_as_owner(before, letter.call.body))
         except (Refused, Unavailable) as error:
             letter.fail(error)
         except BaseException:
             letter.fail(ActivationLost(f"'{self._tenure.address}' was lost while it served the call"))
             raise
+
+    async def _answer_as_owner(self, before: S, body: Struct) -> Struct:
+        """The answer. One that no commit of ours bears out may tell of a past in which this node was the owner."""
+        batch = Batch()
+        try:
+            state, reply = await self.answer(before, body, batch)
+        except Refused:
+            self._tenure.check_may_act()
+            raise
+        if state is not before or batch.writes:
+            await self._commit(batch, state)
+            self._drop_task()
+        else:
+            self._tenure.check_may_act()
+        return reply
 
     async def _work(self) -> None:
         """Do the next thing, again as long as the world is away."""
@@ -167,6 +183,9 @@ class Errand(Generic[S]):
             except Refused as error:
                 report = Failed(code=error.code, sentence=error.sentence)
                 break
+            except NotOwner:
+                report = _Elsewhere()
+                break
             except (Unavailable, OutcomeUnknown) as error:
                 self._parked = isinstance(error, Draining)
                 self._awake.set()
@@ -180,6 +199,8 @@ class Errand(Generic[S]):
     async def _take_report(self, report: Struct) -> None:
         """Commit what came of it. What changed meanwhile is looked at anew."""
         assert self._found is not None
+        if isinstance(report, _Elsewhere):
+            await self._let_go()
         for attempt in range(COMMIT_ATTEMPTS_MAX):
             batch = Batch()
             try:
@@ -190,6 +211,14 @@ class Errand(Generic[S]):
                     raise ActivationLost(f"a step of '{self._tenure.address}' could not be committed") from error
                 await asyncio.sleep(ERRAND_RETRY_FIRST_MS * 2**attempt / 1000)
         self._report = self._task = None
+
+    async def _let_go(self) -> NoReturn:
+        """Be nobody's, and unfinished: whichever node takes it up next may be the one that holds the agent."""
+        self._world.marks.reached("an errand was let go, for its agent is held elsewhere")
+        batch = Batch()
+        batch.delete(OWNERS.at(self._tenure.address))
+        await self._tenure.commit(batch)
+        raise NotOwner(f"'{self._tenure.address}' cannot go on here; another node takes it up")
 
     async def _commit(self, batch: Batch, state: S | None) -> None:
         """The state, and whether it is to be brought back after a crash; None: nothing stays."""

@@ -6,6 +6,9 @@ success. So whoever reads a field here between two awaits reads what the store h
 
 import asyncio
 import logging
+from collections.abc import Awaitable
+
+from msgspec import Struct
 
 from kelpie.actor.outbox import Outbox
 from kelpie.actor.tenure import Tenure
@@ -17,7 +20,7 @@ from kelpie.agent.journal import Draft
 from kelpie.agent.state import INBOX, RUNS, STATES, AgentState, Run, RunStatus
 from kelpie.agent.steps import STEPS, StepRecord
 from kelpie.agent.thread import thread_not_found
-from kelpie.errors import ActivationLost, Busy, Conflict, StorageFull, StoreDown
+from kelpie.errors import ActivationLost, Busy, Conflict, Refused, StorageFull, StoreDown
 from kelpie.ids import RunId, ThreadId
 from kelpie.limits import COMMIT_ATTEMPTS_MAX, GET_KEYS_MAX
 from kelpie.memory.history import History, StoredMessage
@@ -99,6 +102,18 @@ class ThreadOwner:
             created_at_us=now_us,
         )
 
+    async def _as_owner(self, answering: Awaitable[Struct]) -> Struct:
+        """The answer. One that no commit of ours bears out may tell of a past in which this node was the owner."""
+        held = self._found
+        try:
+            reply = await answering
+        except Refused:
+            self._tenure.check_may_act()
+            raise
+        if self._found is held:
+            self._tenure.check_may_act()
+        return reply
+
     async def _accepting(self, send: Send, run: Run) -> Draft:
         """The commit that accepts a run, begun. Raises what `check_run` does."""
         check_run(self._state, run)
@@ -126,11 +141,7 @@ class ThreadOwner:
         When it stays away the activation ends, for what was decided is neither committed nor acted upon; the
         turn goes on from its last commit. `conflicts=False`: a Conflict is the caller's to deal with.
         """
-        if draft.run is not None and draft.run.completed_at_us is not None and draft.state.agent_id is None:
-            await wake_watchers(self._records, draft.batch, self._id, draft.run.id)
-        draft.seal()
-        assert draft.state.id == self._id
-        assert draft.batch.writes
+        await self._seal(draft)
         reason = ""
         for attempt in range(COMMIT_ATTEMPTS_MAX):
             try:
@@ -148,8 +159,16 @@ class ThreadOwner:
 
     async def _commit(self, draft: Draft) -> None:
         """Commit what a caller waits for: the caller is told at once when it cannot be done."""
-        draft.seal()
+        await self._seal(draft)
         await self._commit_sealed(draft)
+
+    async def _seal(self, draft: Draft) -> None:
+        """The draft is ready. Whoever watches hears of a turn that ends with it, if need be with its acceptance."""
+        if draft.run is not None and draft.run.completed_at_us is not None and draft.state.agent_id is None:
+            await wake_watchers(self._records, draft.batch, self._id, draft.run.id)
+        draft.seal()
+        assert draft.state.id == self._id
+        assert draft.batch.writes
 
     async def _commit_sealed(self, draft: Draft) -> None:
         version = await self._tenure.commit(draft.batch)
