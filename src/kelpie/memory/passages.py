@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from msgspec import Raw, Struct
 
-from kelpie.errors import Conflict, InvalidInput, LimitExceeded, NotFound
+from kelpie.errors import CommitUnknown, Conflict, InvalidInput, LimitExceeded, NotFound, Unavailable
 from kelpie.ids import FileId, PassageId
 from kelpie.limits import (
     EDIT_ATTEMPTS_MAX,
@@ -106,7 +106,8 @@ class Passages:
 
         `also` adds to each commit.
 
-        Many are stored in several commits, one after the other. Raises NotFound, LimitExceeded, InvalidInput, Conflict.
+        Many are stored in several commits, one after the other. Raises NotFound, LimitExceeded, InvalidInput, Conflict,
+        all of which say that nothing was stored; CommitUnknown when a part was, or may have been.
         """
         for passage in passages:
             assert passage.shelf_id == shelf_id
@@ -114,7 +115,13 @@ class Passages:
         stored: list[Passage] = []
         async with self._lock(shelf_id):
             for some in _in_commits(passages):
-                stored += await self._add_some(shelf_id, some, also)
+                try:
+                    stored += await self._add_some(shelf_id, some, also)
+                except (Unavailable, LimitExceeded) as error:
+                    if not stored:
+                        raise
+                    told = f"{len(stored)} of {len(passages)} passages were stored, then: {error.sentence}"
+                    raise CommitUnknown(told) from error
         assert len(stored) == len(passages)
         return stored
 
