@@ -66,6 +66,18 @@ def disarm(batch: Batch, address: ActorAddress, name: str, due_ms: int) -> None:
     batch.delete(REMINDERS.at(due_ms, address, name))
 
 
+async def take_reminder(records: Records, batch: Batch, address: ActorAddress, remind: Remind) -> bool:
+    """Whether the reminder still stands; then the commit removes it.
+
+    A sweep calls for as long as the row is there, so an actor that is slow is called again for what it has served.
+    """
+    found = await records.get(REMINDERS.at(remind.due_ms, address, remind.name))
+    if found is not None:
+        batch.check(found)
+        disarm(batch, address, remind.name, remind.due_ms)
+    return found is not None
+
+
 async def read_unfinished(records: Records, after: ActorAddress | None) -> list[ActorAddress]:
     """A page of the addresses with unfinished work, in order, from behind `after`."""
     found = await records.scan(UNFINISHED, after=after, limit=RECOVERY_PAGE_ROWS)

@@ -10,9 +10,15 @@ from kelpie.actor.call import ActorAddress, Call, Lane
 from kelpie.actor.router import Router
 from kelpie.agent.group_talk import TALKS, Begun, Close, Forget, Speak, Talk, TalkTurn, read_turns
 from kelpie.agent.state import InputMessage
-from kelpie.errors import NotFound
+from kelpie.errors import CallTimedOut, NotFound, Unavailable
 from kelpie.ids import new_uuid
-from kelpie.limits import GROUP_POLL_MS, GROUP_TALKS_READ_MAX, REQUEST_DEADLINE_MS
+from kelpie.limits import (
+    FOLLOW_FAILURES_MAX,
+    FOLLOW_POLL_MS,
+    GROUP_POLL_MS,
+    GROUP_TALKS_READ_MAX,
+    REQUEST_DEADLINE_MS,
+)
 from kelpie.storage.records import Records
 from kelpie.world import World
 
@@ -34,13 +40,26 @@ class GroupDoor:
         return begun.number
 
     async def follow(self, group_id: str, number: int) -> AsyncGenerator[TalkTurn | Talk, None]:
-        """The turns of a talk as they end, and then the talk. Raises NotFound when it is forgotten meanwhile."""
-        told = 0
+        """The turns of a talk as they end, and then the talk. Raises NotFound when it is forgotten meanwhile.
+
+        A store that is away is waited for, then it is CallTimedOut: the talk was begun, and goes on.
+        """
+        assert number >= 1
+        told = failures = 0
         while True:
-            found = await self._records.get(TALKS.at(group_id, number))
+            try:
+                found = await self._records.get(TALKS.at(group_id, number))
+                turns = await read_turns(self._records, group_id, number)
+            except Unavailable as error:
+                failures += 1
+                if failures >= FOLLOW_FAILURES_MAX:
+                    sentence = f"talk {number} of '{group_id}' goes on, but cannot be read now: {error.sentence}"
+                    raise CallTimedOut(sentence, id=group_id) from error
+                await asyncio.sleep(FOLLOW_POLL_MS / 1_000)
+                continue
+            failures = 0
             if found is None:
                 raise NotFound(f"Group with id '{group_id}' not found", id=group_id)
-            turns = await read_turns(self._records, group_id, number)
             assert len(turns) >= told, "turns are only added"
             for turn in turns[told:]:
                 yield turn

@@ -1,7 +1,8 @@
 """How a group talks: who speaks next, what it is told, and when it is over; and who is told what another one did.
 
 The group is an errand. A talk is a row with a row for each turn that is over, so the next speaker and what it is told
-follow from what is committed; each message is sent under a key of the talk and the turn, so it is sent once.
+follow from what is committed. That is committed in turn before it is sent, under a key of the talk and the turn: so it
+is sent once, whoever is renamed meanwhile, joins or leaves.
 
     round_robin   the members speak in their order, each told what was said since it last spoke
     dynamic       the manager says who speaks next, until it says that it is over
@@ -16,7 +17,7 @@ from typing import Literal, assert_never
 import msgspec
 from msgspec import Struct
 
-from kelpie.actor.recovery import Done, Remind, disarm
+from kelpie.actor.recovery import Done, Remind, take_reminder
 from kelpie.actor.tenure import Tenure
 from kelpie.agent.agent_tools import reply_text
 from kelpie.agent.door import AgentDoor
@@ -43,6 +44,14 @@ BUFFER_MAX_DEFAULT = 30  # messages, when a voice agent's group names none
 DONE_TOKEN = "DONE!"
 
 
+class Question(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whom a turn belongs to and what it is told. Names and rules may change; what was asked once stays asked."""
+
+    agent_id: AgentId
+    messages: tuple[InputMessage, ...]
+    choice: bool = False
+
+
 class Talk(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="form", tag=1):
     """What a group was asked, and what came of it. Without input it is told of what its manager did."""
 
@@ -53,6 +62,7 @@ class Talk(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="for
     from_seq: int = 0  # of the manager's history, what is told
     to_seq: int = 0
     turns: int = 0
+    asked: Question | None = None  # of the turn that is under way
     status: Literal["waiting", "completed", "failed"] = "waiting"
     error: RunError | None = None
     created_at_us: int
@@ -98,6 +108,10 @@ class Close(Struct, frozen=True, kw_only=True):
     with_members: bool = False
 
 
+class _Asked(Struct, frozen=True, kw_only=True):
+    question: Question
+
+
 class _Turn(Struct, frozen=True, kw_only=True):
     turn: TalkTurn
 
@@ -129,7 +143,7 @@ class GroupTalk(Errand[GroupState]):
         return bool(state.queue) or state.closing
 
     async def perform(self, state: GroupState) -> Struct:
-        """The next turn of the first talk, or its end; or the members go."""
+        """Whose turn is next in the first talk; then the turn; or the talk's end; or the members go."""
         group = (await self._groups.all.get(state.id)).value
         if state.closing:
             for agent_id in group.agent_ids if state.with_members else ():
@@ -137,13 +151,18 @@ class GroupTalk(Errand[GroupState]):
             return _Closed()
         talk = await self._records.get(TALKS.at(state.id, state.queue[0]))
         assert talk is not None, "a talk that waits has a record"
+        if talk.value.asked is not None:
+            return await self._hear(group, talk.value, talk.value.asked)
         turns = await read_turns(self._records, state.id, talk.value.number)
+        assert len(turns) == talk.value.turns, "a turn is counted with its row"
         speaker = next_speaker(group, talk.value, turns)
         if speaker is None:
             return _Over()
         if not await self._is_there(speaker):
             return _Over(error=RunError(code="not_found", sentence=f"Agent with id '{speaker}' not found"))
-        return await self._hear(group, talk.value, turns, speaker)
+        choice = chooses(group, talk.value, turns)
+        messages = await self._words(group, talk.value, turns, speaker, choice)
+        return _Asked(question=Question(agent_id=speaker, messages=messages, choice=choice))
 
     async def note(self, state: GroupState, report: Struct, batch: Batch) -> GroupState | None:
         """One turn more, or the talk is over."""
@@ -155,15 +174,19 @@ class GroupTalk(Errand[GroupState]):
         found = await self._records.get(TALKS.at(state.id, state.queue[0]))
         assert found is not None
         talk = found.value
+        if isinstance(report, _Asked):
+            batch.put(TALKS.at(state.id, talk.number), msgspec.structs.replace(talk, asked=report.question))
+            return msgspec.structs.replace(state)
         if isinstance(report, _Turn):
             batch.put(TALK_TURNS.at(state.id, talk.number, talk.turns + 1), report.turn)
-            batch.put(TALKS.at(state.id, talk.number), msgspec.structs.replace(talk, turns=talk.turns + 1))
+            batch.put(TALKS.at(state.id, talk.number), msgspec.structs.replace(talk, turns=talk.turns + 1, asked=None))
             return msgspec.structs.replace(state)
         error = report.error if isinstance(report, _Over) else None
         if isinstance(report, Failed):
             error = RunError(code=report.code, sentence=report.sentence)
         status = "completed" if error is None else "failed"
-        batch.put(TALKS.at(state.id, talk.number), msgspec.structs.replace(talk, status=status, error=error))
+        ended = msgspec.structs.replace(talk, status=status, error=error, asked=None)
+        batch.put(TALKS.at(state.id, talk.number), ended)
         return msgspec.structs.replace(state, queue=state.queue[1:])
 
     async def answer(self, state: GroupState, body: Struct, batch: Batch) -> tuple[GroupState | None, Struct]:
@@ -183,7 +206,8 @@ class GroupTalk(Errand[GroupState]):
                 _delete_talks(batch, state.id)
                 return state, Done()
             case Remind():
-                disarm(batch, self._tenure.address, body.name, body.due_ms)
+                if not await take_reminder(self._records, batch, self._tenure.address, body):
+                    return state, Done()
                 what, _, of = body.name.partition(" ")
                 assert what in (TURN_ENDED, GONE)
                 if what == TURN_ENDED:
@@ -249,19 +273,18 @@ class GroupTalk(Errand[GroupState]):
             self._groups.put_without(batch, found, agent_id)
         return state
 
-    async def _hear(self, group: Group, talk: Talk, turns: Sequence[TalkTurn], speaker: AgentId) -> Struct:
-        """Send the speaker what it has not heard, and wait for what it says."""
-        choice = chooses(group, talk, turns)
-        messages = await self._words(group, talk, turns, speaker, choice)
+    async def _hear(self, group: Group, talk: Talk, asked: Question) -> Struct:
+        """Send the speaker what it is told, and wait for what it says."""
         options = RunOptions(background=True, steps_max=talk.steps_max)
-        key = f"talk:{group.id}:{talk.number}:{len(turns) + 1}"
-        run_id = await self._door.send(speaker, messages, options, key=key)
+        key = f"talk:{group.id}:{talk.number}:{talk.turns + 1}"
+        run_id = await self._door.send(asked.agent_id, asked.messages, options, key=key)
         said, finished = await self._door.finish(run_id)
         if finished.error is not None:
             return _Over(error=finished.error)
         text = reply_text([event.message for event in said])[:GROUP_TEXT_CHARS_MAX]
-        name = await self._name(speaker)
-        return _Turn(turn=TalkTurn(agent_id=speaker, name=name, run_id=run_id, text=text, choice=choice))
+        name = await self._name(asked.agent_id)
+        turn = TalkTurn(agent_id=asked.agent_id, name=name, run_id=run_id, text=text, choice=asked.choice)
+        return _Turn(turn=turn)
 
     async def _words(
         self, group: Group, talk: Talk, turns: Sequence[TalkTurn], speaker: AgentId, choice: bool

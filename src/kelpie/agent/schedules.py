@@ -6,6 +6,7 @@ time. Times are those of the calendar, in the agent's time zone. After days in w
 sent once, and goes on from now.
 """
 
+import asyncio
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -14,13 +15,13 @@ from cronsim import CronSim, CronSimError
 from msgspec import Raw, Struct
 
 from kelpie.actor.call import ActorAddress
-from kelpie.actor.recovery import Done, Remind, arm, begin_work, disarm
+from kelpie.actor.recovery import Done, Remind, arm, begin_work, take_reminder
 from kelpie.actor.tenure import Tenure
 from kelpie.agent.door import AgentDoor
 from kelpie.agent.errand import Errand, ErrandState, Failed
 from kelpie.agent.scheduling import AGENT_SCHEDULES, GONE
 from kelpie.agent.state import AGENTS, NO_JSON, InputMessage, RunOptions
-from kelpie.errors import InvalidInput, LimitExceeded, NotFound
+from kelpie.errors import Conflict, InvalidInput, LimitExceeded, NotFound
 from kelpie.ids import AgentId, RunId, ThreadId, new_id
 from kelpie.limits import SCHEDULE_AHEAD_MS_MAX, SCHEDULES_PER_AGENT_MAX
 from kelpie.storage.collection import Links
@@ -28,6 +29,7 @@ from kelpie.storage.records import Batch, Records, Space
 from kelpie.world import World
 
 DUE = "due"  # what the reminder is called
+GONE_POLL_MS, GONE_POLLS_MAX = 50, 200  # how often, and how many times, one looks whether a schedule is gone
 
 
 class Schedule(ErrandState, frozen=True, kw_only=True, omit_defaults=True, tag_field="form", tag=1):
@@ -47,7 +49,7 @@ class Schedule(ErrandState, frozen=True, kw_only=True, omit_defaults=True, tag_f
 
 
 class Unschedule(Struct, frozen=True, kw_only=True):
-    """Send it no more."""
+    """Send it no more. One that is being sent just now goes when it is known whether it was."""
 
 
 class _Sent(Struct, frozen=True, kw_only=True):
@@ -119,6 +121,14 @@ class Schedules:
             raise NotFound(f"Scheduled message with id '{schedule_id[:80]}' not found", id=schedule_id[:80])
         return found.value
 
+    async def wait_gone(self, schedule_id: str) -> None:
+        """Wait until one that is to be sent no more is gone, and so can be sent no more. Raises Conflict."""
+        for _ in range(GONE_POLLS_MAX):
+            if await self._records.get(SCHEDULES.at(schedule_id)) is None:
+                return
+            await asyncio.sleep(GONE_POLL_MS / 1_000)
+        raise Conflict(f"'{schedule_id}' is being sent for the last time; whether it was is not known yet")
+
     async def of_agent(self, agent_id: str) -> list[Schedule]:
         """The agent's schedules that are still to come, the oldest first."""
         ids = await self._links.rights_of(agent_id)
@@ -164,11 +174,14 @@ class ScheduleErrand(Errand[Schedule]):
         assert state.id == self._tenure.address
         assert (state.due_ms is None) != (state.sending_ms is None)
         match body:
+            case Unschedule() if state.sending_ms is not None:
+                return msgspec.structs.replace(state, cron=None), Done()  # what is on its way ends it
             case Unschedule():
                 self._links.remove(batch, state.agent_id, state.id)
                 return None, Done()
             case Remind():
-                disarm(batch, self._tenure.address, body.name, body.due_ms)
+                if not await take_reminder(self._records, batch, self._tenure.address, body):
+                    return state, Done()
                 if body.name == GONE:
                     self._links.remove(batch, state.agent_id, state.id)
                     return None, Done()

@@ -170,3 +170,30 @@ def test_who_is_gone_leaves_its_groups(run) -> None:
             assert await visitor.ok("GET", f"/v1/agents/{two}/groups") == []
 
     run(play())
+
+
+def test_an_answer_that_ends_a_turn_at_once_is_counted_too(run) -> None:
+    """The client runs the tool itself, and a rule ends the turn with it: the turn ends with the answer's acceptance."""
+
+    async def play() -> None:
+        async with rehearsing() as visitor:
+            ends = [{"type": "exit_loop", "tool_name": "weather"}]
+            agent = await visitor.agent(enable_sleeptime=True, tool_rules=ends)
+            path, tool = f"/v1/agents/{agent['id']}/messages", {"name": "weather", "parameters": {"type": "object"}}
+            asked = {"messages": [{"role": "user", "content": "Call the weather tool"}], "client_tools": [tool]}
+            (request,) = [
+                each
+                for each in (await visitor.ok("POST", path, asked))["messages"]
+                if each["message_type"] == "approval_request_message"
+            ]
+            call_id = request["tool_calls"][0]["tool_call_id"]
+            returned = {"type": "tool", "tool_call_id": call_id, "tool_return": "rain", "status": "success"}
+            answer = await visitor.ok("POST", path, {"messages": [{"type": "approval", "approvals": [returned]}]})
+            assert answer["stop_reason"]["stop_reason"] == "tool_rule"
+
+            async def counted() -> int:
+                return (await visitor.ok("GET", f"/v1/groups/{agent['managed_group']['id']}"))["turns_counter"]
+
+            await until(visitor, counted, lambda seen: seen == 1)
+
+    run(play())

@@ -18,6 +18,7 @@ from kelpie.api.letta.house import House
 from kelpie.api.letta.paging import Order, PageLimit, read_cursor, read_page
 from kelpie.api.letta.values import MessageOut
 from kelpie.api.route import Ask, Route
+from kelpie.errors import CommitUnknown, Unavailable
 from kelpie.ids import AgentId, BlockId, parse_id
 from kelpie.tools.function import builtin_tool_id
 
@@ -73,12 +74,16 @@ async def count_groups(house: House, ask: Ask[None, None]) -> int:
 async def create_group(house: House, ask: Ask[None, GroupIn]) -> GroupOut:
     """A new group."""
     project = ask.headers.get(b"x-project-id", b"").decode("latin-1") or None
-    view = await house.groups.create(read_group(ask.body, house.groups, project))
-    if view.group.pattern == "supervisor":
-        assert view.group.manager_id is not None
-        await house.roster.attach_tool(view.group.manager_id, builtin_tool_id(SUPERVISOR_TOOL))
-    for block_id in read_blocks(ask.body) or ():
-        view = await _share(house, view.group, block_id)
+    group = read_group(ask.body, house.groups, project)
+    if group.pattern == "supervisor":  # before there is a group: a tool too many does no harm, half a group would
+        assert group.manager_id is not None
+        await house.roster.attach_tool(group.manager_id, builtin_tool_id(SUPERVISOR_TOOL))
+    view = await house.groups.create(group)
+    try:
+        for block_id in read_blocks(ask.body) or ():
+            view = await _share(house, view.group, block_id)
+    except Unavailable as error:
+        raise CommitUnknown(f"'{group.id}' was made and may lack some shared blocks: {error.sentence}") from error
     return show_group(view)
 
 

@@ -126,6 +126,7 @@ async def delete_schedule(house: House, ask: Ask[None, None]) -> SucceededOut:
     """Send it no more."""
     schedule = await house.schedules.get(ask.path["agent_id"], ask.path["scheduled_message_id"])
     await house.errands.ask(schedule.id, Unschedule())
+    await house.schedules.wait_gone(schedule.id)
     return SucceededOut()
 
 
@@ -202,6 +203,6 @@ ROUTES = (
         tag="agents",
         handler=delete_schedule,
         answer=SucceededOut,
-        refusals=(404,),
+        refusals=(404, 409),
     ),
 )
