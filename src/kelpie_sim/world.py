@@ -12,6 +12,7 @@ class SimClock:
     def __init__(self, loop: SimLoop, *, drift_ppm: int = 0, offset_ms: int = 0) -> None:
         assert -500_000 <= drift_ppm <= 500_000, "a clock never runs backwards by drift alone"
         self._loop = loop
+        self.jumped: list[tuple[float, int]] = []  # when, and what it showed before
         self._drift_ppm = drift_ppm
         self._read_s = loop.time()
         self._shown_us = (CALENDAR_START_MS + loop.virtual_ms + offset_ms) * 1_000
@@ -28,6 +29,7 @@ class SimClock:
 
     def jump(self, by_ms: int) -> None:
         """Forward, or, if negative, back."""
+        self.jumped.append((self._loop.time(), self.now_ms()))
         self._settle()
         self._shown_us += by_ms * 1_000
 

@@ -2,16 +2,22 @@
 
 from kelpie_sim.canaries import (
     belief_forever,
+    changing_question,
     deaf_reader,
+    deaf_to_repeats,
     default_state,
+    deposed_owner,
     double_tool,
     dropped_call,
+    early_bird,
     early_sweep,
     endless_queue,
     forgetful_router,
     forgotten_link,
     forgotten_step,
     gap,
+    half_batch,
+    hasty_cancel,
     hasty_takeover,
     impatient_reader,
     last_come_first,
@@ -23,19 +29,25 @@ from kelpie_sim.canaries import (
     orphan_rows,
     patient_circle,
     restless_phone,
+    served_twice,
     slow_control,
     speak_first,
     stale_block,
+    stale_index,
+    stubborn_errand,
     swallowed_commit,
+    unheeded_no,
 )
 from kelpie_sim.canaries.plant import Canary
 
 CANARIES: tuple[Canary, ...] = tuple(
     room.CANARY
     for room in (
-        belief_forever, deaf_reader, default_state, double_tool, dropped_call, early_sweep, endless_queue,
-        forgetful_router, forgotten_link, forgotten_step, gap, hasty_takeover, impatient_reader, last_come_first,
+        belief_forever, changing_question, deaf_reader, deaf_to_repeats, default_state, deposed_owner,
+        double_tool, dropped_call, early_bird, early_sweep, endless_queue, forgetful_router, forgotten_link,
+        forgotten_step, gap, half_batch, hasty_cancel, hasty_takeover, impatient_reader, last_come_first,
         lost_queue, lost_reminder, lost_unfinished, no_dedupe, no_fence, orphan_rows, patient_circle,
-        restless_phone, slow_control, speak_first, stale_block, swallowed_commit,
+        restless_phone, served_twice, slow_control, speak_first, stale_block, stale_index, stubborn_errand,
+        swallowed_commit, unheeded_no,
     )
 )  # fmt: skip

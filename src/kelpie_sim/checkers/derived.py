@@ -3,6 +3,11 @@
 from kelpie.actor.directory import OWNERS
 from kelpie.actor.outbox import EVENTS
 from kelpie.actor.recovery import REMINDERS, UNFINISHED
+from kelpie.agent.group_talk import TALK_PLACES, TALK_TURNS, TALKS
+from kelpie.agent.groups import GROUP_STATES, GROUPS, MANAGED, MEMBERS, WATCHED, Group
+from kelpie.agent.inbox import SWEEP
+from kelpie.agent.schedules import SCHEDULES
+from kelpie.agent.scheduling import AGENT_SCHEDULES
 from kelpie.agent.state import (
     AGENT_RUNS,
     AGENT_THREADS,
@@ -19,15 +24,20 @@ from kelpie.agent.state import (
 from kelpie.agent.steps import SHOWN, STEP_NOTES, STEPS
 from kelpie.cluster.lease import LEASES
 from kelpie.limits import BLOCK_VERSIONS_MAX
+from kelpie.memory.archive import AGENT_ARCHIVE, ARCHIVE_AGENTS, ARCHIVES
 from kelpie.memory.block_history import BLOCK_VERSIONS
 from kelpie.memory.blocks import BLOCK_LINKS, BLOCKS, BLOCKS_BY_TIME
 from kelpie.memory.history import AGENT_MESSAGES, MESSAGE_PLACES, MESSAGES, MESSAGES_BY_TIME
-from kelpie.storage.collection import ById
+from kelpie.memory.passages import PASSAGES, PLACES, SHELVES
+from kelpie.storage.collection import ById, Link
 from kelpie.storage.records import Space
 from kelpie_sim.checkers.rows import Parts, Rows
 from kelpie_sim.watch import Watch
 
 NAME = "derived"
+_ERRANDS = ("schedule-", "group-")  # one that goes while a dying node claims it leaves the claim behind
+_ARCHIVES_BY_TIME = Space(f"{ARCHIVES.name}_by_time", ById)
+_GROUPS_BY_TIME = Space(f"{GROUPS.name}_by_time", ById)
 _CONVERSATIONS_BY_TIME = Space(f"{CONVERSATIONS.name}_by_time", ById)
 SPACES = tuple(
     space.name
@@ -36,8 +46,11 @@ SPACES = tuple(
         CONVERSATION_RUNS, EVENTS, RUNS_BY_TIME, STEPS, STEP_NOTES, SHOWN, INBOX, INBOX_BY_TIME, MESSAGES,
         MESSAGE_PLACES, MESSAGES_BY_TIME, AGENT_MESSAGES,
         BLOCKS, BLOCKS_BY_TIME, BLOCK_LINKS, BLOCK_VERSIONS, OWNERS, LEASES, UNFINISHED, REMINDERS,
+        ARCHIVES, _ARCHIVES_BY_TIME, AGENT_ARCHIVE, ARCHIVE_AGENTS, SHELVES, PASSAGES, PLACES,
+        GROUPS, _GROUPS_BY_TIME, GROUP_STATES, TALKS, TALK_TURNS, TALK_PLACES, SCHEDULES,
     )
 )  # fmt: skip
+SPACES += tuple(f"{name}_{way}" for name in (MEMBERS, MANAGED, WATCHED, AGENT_SCHEDULES) for way in ("link", "back"))
 
 
 def check_derived(rows: Rows, watch: Watch) -> None:
@@ -45,6 +58,7 @@ def check_derived(rows: Rows, watch: Watch) -> None:
     for key in rows.unknown(SPACES):
         watch.blame(NAME, f"the row {key!r} belongs to nothing")
     agents, states = rows.space(AGENTS), rows.space(STATES)
+    actors = {*states, *rows.space(GROUP_STATES), *rows.space(SCHEDULES)}
     conversations = rows.space(CONVERSATIONS)
     _same(watch, "states", set(states), set(agents) | set(conversations))
     talks = {(each.agent_id, each.id) for each in conversations.values()}
@@ -53,7 +67,8 @@ def check_derived(rows: Rows, watch: Watch) -> None:
     _same(watch, AGENT_THREADS.name, set(rows.space(AGENT_THREADS)), talks)
     for agent_id, conversation_id in sorted(talks):
         watch.expect((agent_id,) in agents, NAME, f"{conversation_id} belongs to {agent_id}, which is gone")
-    _same(watch, "owners without a thread", {key for key in rows.space(OWNERS) if key not in states}, set())
+    lost = {key for key in rows.space(OWNERS) if key not in actors and not key[0].startswith(_ERRANDS)}
+    _same(watch, "owners without a thread", lost, set())
     _same(watch, "unfinished work", set(rows.space(UNFINISHED)), set())
     built = {(_number(agent.created_at_us), agent.id) for agent in agents.values()}
     _same(watch, AGENTS_BY_TIME.name, set(rows.space(AGENTS_BY_TIME)), built)
@@ -61,6 +76,8 @@ def check_derived(rows: Rows, watch: Watch) -> None:
     _check_runs(rows, watch)
     _check_histories(rows, watch)
     _check_inboxes(rows, watch)
+    _check_errands(rows, watch)
+    _check_archives(rows, watch)
 
 
 def _check_blocks(rows: Rows, watch: Watch) -> None:
@@ -131,13 +148,58 @@ def _check_inboxes(rows: Rows, watch: Watch) -> None:
     for (_, key), entry in inbox.items():
         watch.expect((entry.run_id,) in runs, NAME, f"the key {key} names {entry.run_id}, which is gone")
     armed = {
-        (_number(state.sweep_due_ms), state.id, "sweep-inbox")
+        (_number(state.sweep_due_ms), state.id, SWEEP)
         for state in rows.space(STATES).values()
         if state.sweep_due_ms is not None
     }
-    _same(watch, REMINDERS.name, set(rows.space(REMINDERS)), armed)
+    swept = {parts for parts, each in rows.space(REMINDERS).items() if each.name == SWEEP}
+    _same(watch, REMINDERS.name, swept, armed)
     for thread_id in dict.fromkeys(thread_id for thread_id, _ in inbox):
         watch.expect(any(thread_id == each[1] for each in armed), NAME, f"nobody sweeps the inbox of {thread_id}")
+
+
+def _check_errands(rows: Rows, watch: Watch) -> None:
+    """Groups and schedules: their links from both sides, and a reminder for each schedule that waits."""
+    groups, schedules, agents = rows.space(GROUPS), rows.space(SCHEDULES), rows.space(AGENTS)
+    _same(watch, GROUP_STATES.name, set(rows.space(GROUP_STATES)), set(groups))
+    built = {(_number(group.created_at_us), group.id) for group in groups.values()}
+    _same(watch, _GROUPS_BY_TIME.name, set(rows.space(_GROUPS_BY_TIME)), built)
+    _check_links(rows, watch, MEMBERS, {(member, each.id) for each in groups.values() for member in each.agent_ids})
+    led = {(each.manager_id, each.id) for each in groups.values() if each.manager_id is not None}
+    _check_links(rows, watch, MANAGED, led)
+    _check_links(rows, watch, AGENT_SCHEDULES, {(each.agent_id, each.id) for each in schedules.values()})
+    for each in [*schedules.values(), *[group for group in groups.values() if group.manager_id is not None]]:
+        agent_id = each.manager_id if isinstance(each, Group) else each.agent_id
+        watch.expect((agent_id,) in agents, NAME, f"{each.id} belongs to {agent_id}, which is gone")
+    armed = [each.address for each in rows.space(REMINDERS).values() if (each.address,) in schedules]
+    waiting = [each.id for each in schedules.values() if each.due_ms is not None]
+    watch.expect(sorted(armed) == sorted(waiting), NAME, f"reminders wake {sorted(armed)}, not {sorted(waiting)}")
+    said = {*rows.space(TALKS), *rows.space(TALK_TURNS), *rows.space(TALK_PLACES)}
+    left = {parts for parts in said if parts[:1] not in groups}
+    _same(watch, "talks of groups that are gone", left, set())
+
+
+def _check_links(rows: Rows, watch: Watch, name: str, built: set) -> None:
+    _same(watch, f"{name}_link", set(rows.space(Space(f"{name}_link", Link))), built)
+    _same(watch, f"{name}_back", set(rows.space(Space(f"{name}_back", Link))), {(right, left) for left, right in built})
+
+
+def _check_archives(rows: Rows, watch: Watch) -> None:
+    """Archives: who has which, and how many passages are on which shelf at which places."""
+    archives, passages, agents = rows.space(ARCHIVES), rows.space(PASSAGES), rows.space(AGENTS)
+    built = {(_number(archive.created_at_us), archive.id) for archive in archives.values()}
+    _same(watch, _ARCHIVES_BY_TIME.name, set(rows.space(_ARCHIVES_BY_TIME)), built)
+    has = {(each.archive_id, agent_id) for (agent_id,), each in rows.space(AGENT_ARCHIVE).items()}
+    _same(watch, ARCHIVE_AGENTS.name, set(rows.space(ARCHIVE_AGENTS)), has)
+    lost = {pair for pair in has if (pair[0],) not in archives or (pair[1],) not in agents}
+    _same(watch, "archives of agents, either of them gone", lost, set())
+    counts = {archive_id: 0 for (archive_id,) in archives}
+    for (shelf_id, _, passage_id), passage in passages.items():
+        counts[shelf_id] = counts.get(shelf_id, 0) + 1
+        watch.expect((passage.shelf_id, passage.id) == (shelf_id, passage_id), NAME, f"{passage} is at {shelf_id}")
+    _same(watch, SHELVES.name, {(each.id, each.passages) for each in rows.space(SHELVES).values()}, set(counts.items()))
+    places = {(shelf_id, _number(place.created_at_us), id) for (shelf_id, id), place in rows.space(PLACES).items()}
+    _same(watch, PLACES.name, places, set(passages))
 
 
 def _same(watch: Watch, what: str, found: set[Parts] | set[str] | set, built: set) -> None:

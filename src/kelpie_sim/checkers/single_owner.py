@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from kelpie.actor.directory import OWNERS, Owner
 from kelpie.actor.outbox import EVENTS
 from kelpie.actor.recovery import REMINDERS, UNFINISHED
+from kelpie.agent import groups, scheduling
+from kelpie.agent.group_talk import TALK_PLACES, TALK_TURNS, TALKS
+from kelpie.agent.groups import GROUP_STATES, GROUPS
+from kelpie.agent.schedules import SCHEDULES
 from kelpie.agent.state import (
     AGENT_RUNS,
     AGENT_THREADS,
@@ -33,10 +37,13 @@ _OWNED = {  # which part of the key names the owner
     **dict.fromkeys(
         [space.name for space in (STATES, MESSAGES, CONVERSATION_RUNS, INBOX, INBOX_BY_TIME, UNFINISHED)], 0
     ),
+    **dict.fromkeys([space.name for space in (GROUP_STATES, TALKS, TALK_TURNS, TALK_PLACES, SCHEDULES)], 0),
     **dict.fromkeys([MESSAGE_PLACES.name, REMINDERS.name], 1),
     MESSAGES_BY_TIME.name: 2,
     AGENT_MESSAGES.name: 3,
 }
+_BEGUN_WITH = (AGENTS, STATES, GROUPS, SCHEDULES)  # a commit that makes one of these needs no owner yet
+_OF_OTHERS = (groups.TURN_ENDED, groups.GONE, scheduling.GONE)  # reminders that somebody arms for another one
 _BY_RUN = {RUNS.name: 0, EVENTS.name: 0, AGENT_RUNS.name: 2}  # which part names the run
 Process = tuple[str, int]  # host, life
 
@@ -72,7 +79,7 @@ class SingleOwner:
         made = {check.key for check in applied.checks if check.version == ABSENT}
         for write in applied.writes:
             address = self._address(write)
-            if address is None or AGENTS.at(address).key in made or STATES.at(address).key in made:
+            if address is None or any(space.at(address).key in made for space in _BEGUN_WITH):
                 continue
             woken = isinstance(write, Put) and space_of(write.key) == UNFINISHED.name
             yield self._agent_of[address] if woken and self._has_fence_of_agent(applied, address) else address
@@ -83,7 +90,18 @@ class SingleOwner:
         space, parts = space_of(key), parts_of(key.removeprefix(b"chunk "))
         if space in _BY_RUN:
             return self._thread_of_run.get(parts[_BY_RUN[space]])
+        if space == REMINDERS.name and self._may_be_anybodys(write, parts[1], parts[2]):
+            return None
         return parts[_OWNED[space]] if space in _OWNED else None
+
+    def _may_be_anybodys(self, write: Write, address: str, name: str) -> bool:
+        """A reminder by which one actor wakes another; or one of an errand that is no more, which any node drops."""
+        if isinstance(write, Put):
+            return name.split(" ")[0] in _OF_OTHERS
+        errands = [space.at(address).key for space in (SCHEDULES, GROUP_STATES)]
+        return address.startswith(("schedule-", "group-")) and not any(
+            self._server.peek(key, key + b"\0") for key in errands
+        )
 
     def _has_fence_of_agent(self, applied: Applied, conversation_id: str) -> bool:
         """Whether the commit is one of the agent, which wakes its conversations when it goes."""

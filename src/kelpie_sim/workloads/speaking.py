@@ -69,9 +69,9 @@ def new_sent(
     return sent
 
 
-async def send(ledger: Ledger, client: SimClient, sent: Sent, text: str) -> None:
+async def send(ledger: Ledger, client: SimClient, sent: Sent, text: str, **fields: object) -> None:
     """Send it until it is accepted or refused; in the waiting modes until its run has ended."""
-    body: dict[str, object] = {"messages": [{"role": "user", "content": f"{sent.marker} {text}"}]}
+    body: dict[str, object] = {"messages": [{"role": "user", "content": f"{sent.marker} {text}"}], **fields}
     path = f"/v1/agents/{sent.agent_id}/messages"
     if sent.thread_id != sent.agent_id:
         path, body = f"/v1/conversations/{sent.thread_id}/messages", body | {"streaming": False}
@@ -175,7 +175,7 @@ def _note_bare(ledger: Ledger, client: SimClient, sent: Sent, answer: HttpAnswer
 def _note_end(ledger: Ledger, client: SimClient, sent: Sent, answer: HttpAnswer) -> None:
     """A plain answer: of a run that ended well, of one that ended badly, or a refusal."""
     if answer.status == 200:
-        told = msgspec.json.decode(answer.body, type=_Answered)
+        told = msgspec.json.decode(answer.body, type=Answered)
         for run_id in dict.fromkeys(each.run_id for each in told.messages if each.run_id is not None):
             ledger.note_run(sent, run_id, client.now_s())
         sent.outcome, sent.ended_s = "answered", client.now_s()
@@ -204,5 +204,7 @@ class _Shown(Struct):
     run_id: str | None = None
 
 
-class _Answered(Struct):
+class Answered(Struct):
+    """A plain answer, as far as it tells the runs that it is of."""
+
     messages: list[_Shown]
