@@ -9,7 +9,6 @@ EXPLAINED = {
     (ANY, "body", "actor_id"): "whoever asks is told by a header there, and by nothing here",
     (ANY, "body", "poll_interval"): "a stream waits for events here and polls nothing",
     (ANY, "body", "batch_size"): "a stream waits for events here and polls nothing",
-    ("GET /v1/agents/", "default", "sort_by"): "the only order that there is, in its older name",
     ("GET /v1/agents/{agent_id}/export", "body", "spec"): "the body of a GET, which nothing reads",
     ("GET /v1/agents/{agent_id}/export", "body", "legacy_spec"): "the body of a GET, which nothing reads",
     ("GET /v1/agents/{agent_id}/core-memory/blocks", "default", "limit"): "an agent has fewer blocks than a page",

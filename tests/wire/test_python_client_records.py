@@ -1,6 +1,8 @@
 """The official Python client, unmodified, keeps agents, blocks and tools, and raises the errors it promises."""
 
 import re
+import uuid
+from typing import Any
 
 import letta_client
 import pytest
@@ -10,6 +12,7 @@ from tests.system.server import ModelServer
 from tests.system.talk import ANTHROPIC, OPENAI, REHEARSED, mark, reply_with
 from tests.wire.conftest import MakeAgent
 from tests.wire.reading import user
+from tests.wire.wire import Wire
 
 UUID4 = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 UNKNOWN_AGENT = "agent-00000000-0000-4000-8000-000000000000"
@@ -212,3 +215,26 @@ def test_an_agent_without_a_model_is_a_bad_request(client: Letta) -> None:
     with pytest.raises(letta_client.BadRequestError) as caught:
         client.agents.create(name="x")
     assert caught.value.body["detail"].startswith("INVALID_ARGUMENT: ")
+
+
+def test_agents_are_listed_by_what_happened_last(client: Letta, make_agent: MakeAgent, wire: Wire) -> None:
+    """Pages by the time of the last change, or of the last run: an agent that never ran is older than all that did."""
+    tag = mark("order")
+    a, b, c = (make_agent(tags=[tag]).id for _ in range(3))
+    client.agents.messages.create(a, messages=user("hello"))
+    client.agents.messages.create(c, messages=user("hello"))
+    client.agents.update(b, description="changed last")
+
+    def ids(**query: Any) -> list[str]:
+        return [one.id for one in client.agents.list(tags=[tag], **query).items]
+
+    assert ids() == [c, b, a]
+    assert ids(order_by="last_run_completion") == [c, a, b]
+    assert ids(order_by="last_run_completion", order="asc") == [b, a, c]
+    assert ids(order_by="last_run_completion", after=c, limit=1) == [a]
+    assert ids(order_by="last_run_completion", before=b) == [c, a]
+    assert ids(order_by="updated_at", limit=1) == [b]
+    assert [one.id for one in client.agents.list(tags=[tag], order_by="last_run_completion", limit=1)] == [c, a, b]
+    assert [one["id"] for one in wire.get("/v1/agents/", tags=[tag], sort_by="last_run_completion")] == [c, a, b]
+    wire.refuse("GET", "/v1/agents/", 422, order_by="mood")
+    wire.refuse("GET", "/v1/agents/", 404, order_by="updated_at", after=f"agent-{uuid.uuid4()}")

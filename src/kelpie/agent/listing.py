@@ -1,7 +1,8 @@
 """Lists of agents and of their runs, page by page, read from the indexes by time of creation."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from bisect import bisect_left, bisect_right
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Literal, TypeVar
 
 from msgspec import Struct
 
@@ -26,6 +27,7 @@ from kelpie.storage.records import Found, Records, Space
 READ_AT_ONCE = 64  # records of possibly RECORD_BYTES_MAX each, though hardly any is
 TAGS_AGENTS_MAX = 10_000
 T = TypeVar("T", bound=Struct)
+Moment = Literal["updated", "ran"]
 _Pair = tuple[Found[AgentSettings], Found[AgentState]]
 
 
@@ -77,31 +79,36 @@ class Listing:
             scanned += len(rows)
         return await self._with_blocks(views[: page.limit], with_blocks)
 
+    async def agents_by(
+        self, moment: Moment, wanted: AgentFilter, page: Page, *, with_blocks: bool = True
+    ) -> list[AgentView]:
+        """A page in the order of another time than that of creation, for which every agent is looked at.
+
+        One that never ran is older than all others. Raises NotFound for a cursor that is no agent, LimitExceeded.
+        """
+        assert 0 < page.limit <= PAGE_ROWS_MAX
+        found = sorted([_moment_of(pair, moment) async for pair in self._every(wanted)])
+        after, before = [None if one is None else await self._moment(one, moment) for one in (page.after, page.before)]
+        lower, upper = (before, after) if page.newest_first else (after, before)
+        start = 0 if lower is None else bisect_right(found, lower)
+        end = len(found) if upper is None else bisect_left(found, upper)
+        chosen = (found[start:end][::-1] if page.newest_first else found[start:end])[: page.limit]
+        assert len(chosen) <= page.limit
+        return await self.some([AgentId(agent_id) for _, agent_id in chosen], with_blocks=with_blocks)
+
     async def count(self, wanted: AgentFilter = EVERY_AGENT) -> int:
         """How many agents there are. LimitExceeded when there are more to look at than AGENTS_SCANNED_MAX."""
+        if wanted != EVERY_AGENT:
+            return sum([1 async for _ in self._every(wanted)])
         start, end = keys.below(AGENTS_BY_TIME.name)
-        if wanted.among is not None:
-            return len(await self._among(wanted, start, end))
-        at_once = SCAN_ROWS_MAX if wanted == EVERY_AGENT else READ_AT_ONCE
-        counted = scanned = 0
-        assert at_once <= SCAN_ROWS_MAX
-        while scanned <= AGENTS_SCANNED_MAX:
-            assert counted <= scanned
-            rows = await self._scan(AGENTS_BY_TIME, start, end, at_once, False)
-            if wanted == EVERY_AGENT:
-                counted += len(rows)
-            else:
-                pairs = await self._pairs([row.value.id for row in rows])
-                counted += sum(_is_wanted(pair, wanted) for pair in pairs)
-            if len(rows) < at_once:
+        counted = 0
+        while counted <= AGENTS_SCANNED_MAX:
+            rows = await self._scan(AGENTS_BY_TIME, start, end, SCAN_ROWS_MAX, False)
+            counted += len(rows)
+            if len(rows) < SCAN_ROWS_MAX:
                 return counted
             start, end = _beyond(rows[-1].key, start, end, False)
-            scanned += len(rows)
-        raise LimitExceeded(
-            f"there are more than {AGENTS_SCANNED_MAX} agents to count",
-            limit="AGENTS_SCANNED_MAX",
-            maximum=AGENTS_SCANNED_MAX,
-        )
+        raise _too_many(AGENTS_SCANNED_MAX, "AGENTS_SCANNED_MAX")
 
     async def some(self, agent_ids: Sequence[AgentId], *, with_blocks: bool = True) -> list[AgentView]:
         """These agents, those that are there, in this order."""
@@ -122,24 +129,44 @@ class Listing:
 
     async def tags(self) -> list[str]:
         """The tags of all agents, sorted. LimitExceeded when there are more than TAGS_AGENTS_MAX agents."""
-        start, end = keys.below(AGENTS_BY_TIME.name)
         tags: set[str] = set()
-        for _ in range(TAGS_AGENTS_MAX // READ_AT_ONCE + 1):
-            rows = await self._scan(AGENTS_BY_TIME, start, end, READ_AT_ONCE, False)
-            assert start <= end
-            assert len(rows) <= READ_AT_ONCE
-            for settings, _state in await self._pairs([row.value.id for row in rows]):
-                tags.update(settings.value.tags)
-            if len(rows) < READ_AT_ONCE:
-                return sorted(tags)
-            start, end = _beyond(rows[-1].key, start, end, False)
-        raise LimitExceeded(
-            f"there are more than {TAGS_AGENTS_MAX} agents to collect tags from",
-            limit="TAGS_AGENTS_MAX",
-            maximum=TAGS_AGENTS_MAX,
-        )
+        looked_at = 0
+        async for settings, _ in self._every(EVERY_AGENT):
+            looked_at += 1
+            if looked_at > TAGS_AGENTS_MAX:
+                raise _too_many(TAGS_AGENTS_MAX, "TAGS_AGENTS_MAX")
+            tags.update(settings.value.tags)
+        return sorted(tags)
 
     # -- inside --------------------------------------------------------------------------------------------
+
+    async def _moment(self, cursor: str, moment: Moment) -> tuple[int, str]:
+        pairs = await self._pairs([AgentId(cursor)])
+        if not pairs:
+            raise not_found(AgentId(cursor))
+        return _moment_of(pairs[0], moment)
+
+    async def _every(self, wanted: AgentFilter) -> AsyncIterator[_Pair]:
+        """All agents that are wanted, the oldest first unless they are named."""
+        start, end = keys.below(AGENTS_BY_TIME.name)
+        if wanted.among is not None:
+            for pair in await self._among(wanted, start, end):
+                yield pair
+            return
+        scanned = 0
+        while scanned <= AGENTS_SCANNED_MAX:
+            rows = await self._scan(AGENTS_BY_TIME, start, end, READ_AT_ONCE, False)
+            pairs = await self._pairs([row.value.id for row in rows])
+            assert len(pairs) <= len(rows) <= READ_AT_ONCE
+            for pair in pairs:
+                if _is_wanted(pair, wanted):
+                    yield pair
+            assert start < end
+            if len(rows) < READ_AT_ONCE:
+                return
+            start, end = _beyond(rows[-1].key, start, end, False)
+            scanned += len(rows)
+        raise _too_many(AGENTS_SCANNED_MAX, "AGENTS_SCANNED_MAX")
 
     async def _among(self, wanted: AgentFilter, start: bytes, end: bytes) -> list[_Pair]:
         """Those of the named agents that are wanted and stand in the range."""
@@ -203,6 +230,17 @@ def _beyond(key: bytes, start: bytes, end: bytes, newest_first: bool) -> tuple[b
     """What is left of the range behind the last key that was read."""
     assert start <= key < end
     return (start, key) if newest_first else (key + b"\0", end)
+
+
+def _moment_of(pair: _Pair, moment: Moment) -> tuple[int, str]:
+    """When it was, and whose: never is before all else."""
+    settings, state = pair[0].value, pair[1].value
+    at_us = settings.updated_at_us if moment == "updated" else state.last_run_at_us
+    return (-1 if at_us is None else at_us), settings.id
+
+
+def _too_many(maximum: int, limit: str) -> LimitExceeded:
+    return LimitExceeded(f"there are more than {maximum} agents to look at", limit=limit, maximum=maximum)
 
 
 def _is_wanted(pair: _Pair, wanted: AgentFilter) -> bool:

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from kelpie.agent.groups import BACKGROUND
-from kelpie.agent.listing import AgentFilter
+from kelpie.agent.listing import AgentFilter, Moment
 from kelpie.agent.state import StopReason
 from kelpie.agent.thread import Thread
 from kelpie.api.letta.agent_requests import (
@@ -34,6 +34,8 @@ from kelpie.memory.lineage import NOWHERE, Lineage, merge_lineage
 LIMIT_DEFAULT = 50
 DEFAULT_FOLDER_SUFFIX = "External Data Source"
 TOOLS_LIMIT_DEFAULT = 10
+OrderBy = Literal["created_at", "updated_at", "last_run_completion"]
+MOMENTS: dict[str, Moment] = {"updated_at": "updated", "last_run_completion": "ran"}
 
 
 class ListAgents(Struct, frozen=True, kw_only=True):
@@ -58,8 +60,8 @@ class ListAgents(Struct, frozen=True, kw_only=True):
     include_relationships: list[str] | None = None
     order: Order = "desc"
     ascending: bool = False
-    order_by: Literal["created_at"] | None = None
-    sort_by: Literal["created_at"] | None = None
+    order_by: OrderBy = "created_at"
+    sort_by: str | None = "created_at"  # the older name of order_by; what it does not know is created_at
 
 
 class CountAgents(Struct, frozen=True, kw_only=True):
@@ -134,7 +136,12 @@ async def list_agents(house: House, ask: Ask[ListAgents, None]) -> list[AgentOut
         limit_default=LIMIT_DEFAULT,
     )
     parts = read_parts(query.include, query.include_relationships)
-    views = await house.listing.agents(await _filter(house, query), page, with_blocks="agent.blocks" in parts)
+    wanted, with_blocks = await _filter(house, query), "agent.blocks" in parts
+    moment = MOMENTS.get(query.order_by) or MOMENTS.get(query.sort_by or "")
+    if moment is None:
+        views = await house.listing.agents(wanted, page, with_blocks=with_blocks)
+    else:
+        views = await house.listing.agents_by(moment, wanted, page, with_blocks=with_blocks)
     return await show_agents(house, views, parts)
 
 
