@@ -128,13 +128,16 @@ async def serve(config: Config, listener: socket.socket) -> None:
     """Open the node, serve it on `listener`, drain it, close it. Raises what ends the node."""
     async with open_real(config) as node:
         server = Server(node, config, listener)
+        ended: BaseException | None = None  # raised outside of except*, where Python 3.11.2 wraps it into a group
         try:
             async with asyncio.TaskGroup() as group:
                 started = asyncio.Event()
                 living = group.create_task(node.run(started), name="node")
                 group.create_task(_serve_when_started(server, started, living), name="http")
         except* KelpieError as group:
-            raise first_leaf(group) from None
+            ended = first_leaf(group)
+        if ended is not None:
+            raise ended
 
 
 def first_leaf(group: BaseExceptionGroup) -> BaseException:
