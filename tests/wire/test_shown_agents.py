@@ -26,7 +26,7 @@ class Watched:
 
     def read(self) -> dict[str, Any]:
         """The agent, which every read shows alike and as it is."""
-        now = self._text(self.path, include=[*sorted(ALL_PARTS), "agent.none"])
+        now = self._text(self.path, include=sorted(ALL_PARTS), include_relationships="none")
         for _ in range(2):
             assert self._text(self.path) == now
             assert now in self._text("/v1/agents/", limit=20)

@@ -170,13 +170,12 @@ def test_agents_that_cannot_be_changed_are_told_of(story: Story) -> None:
 
 
 def test_a_version_that_no_agent_can_be_of_changes_none(story: Story) -> None:
-    """Here: two of its blocks have one label. The migration ends, and says so."""
-    file = exported(story.client, story.make_agent, memory_blocks=blocks(human="x", persona="y"))
-    for block in file["blocks"]:
-        block["label"] = "größe"
-    story.client.templates.update(story.name, agent_file_json=file)
+    """Here: with the version's blocks the agent would have too many. The migration ends, and says so."""
+    made = [story.client.blocks.create(label=f"own-{n}", value="x").id for n in range(BLOCKS_PER_AGENT_MAX)]
+    story.client.agents.update(story.agent_id, block_ids=made)
     answer = story.client.templates.with_raw_response.save(story.name, migrate_agents=True)
-    assert "another block with label 'gr\\xf6\\xdfe'" in answer.headers[NOTE]
+    assert "1 agents were not changed" in answer.headers[NOTE]
+    assert f"blocks are over the limit of {BLOCKS_PER_AGENT_MAX}" in answer.headers[NOTE]
     assert story.agent().template_id == f"{story.template.id}:1"
 
 

@@ -95,9 +95,9 @@ async def import_agent(house: House, ask: Ask[None, Form]) -> Noted:
 
 
 def show_notes(notes: tuple[str, ...]) -> str | None:
-    """What is not as the file has it, in one sentence that a header can hold; None where all is."""
+    """What is not as the file has it, in one sentence; None where all is."""
     more = f"; and {len(notes) - NOTES_NAMED_MAX} more" if len(notes) > NOTES_NAMED_MAX else ""
-    return ascii("; ".join(notes[:NOTES_NAMED_MAX]) + more)[1:-1] if notes else None
+    return "; ".join(notes[:NOTES_NAMED_MAX]) + more if notes else None
 
 
 def read_import_options(form: Form, headers: Any) -> ImportOptions:
