@@ -6,8 +6,9 @@ from typing import Any
 
 from letta_client import Letta
 
-from tests.system.talk import mark
+from tests.system.talk import REHEARSED, insert_into, mark
 from tests.wire.conftest import MakeAgent
+from tests.wire.reading import user
 from tests.wire.wire import Wire
 
 
@@ -83,3 +84,13 @@ def _without_link_ids(text: str) -> Any:
 
 def _undated(text: str) -> Any:
     return {**json.loads(text), "created_at": None}
+
+
+def test_what_tools_returned_is_told_in_the_agents_own_time(client: Letta, make_agent: MakeAgent, wire: Wire) -> None:
+    agent = make_agent(REHEARSED, timezone="Asia/Tokyo")
+    client.agents.messages.create(agent.id, messages=user(insert_into("human", mark())))
+    file = wire.get(f"/v1/agents/{agent.id}/export")
+    (told,) = [one["content"][0]["text"] for one in file["agents"][0]["messages"] if one["role"] == "tool"]
+    assert "JST+0900" in told
+    again = wire.get(f"/v1/agents/{agent.id}/context")["messages"]
+    assert [told] == [one["content"][0]["text"] for one in again if one["role"] == "tool"]

@@ -14,12 +14,20 @@ def tell_returns(message: StoredMessage, zone: tzinfo) -> StoredMessage:
     """The message as a prompt carries it: each tool return wrapped, with its time in the agent's zone."""
     if message.kind != "tool":
         return message
-    when = datetime.fromtimestamp(message.created_at_us / 1_000_000, zone).strftime("%Y-%m-%d %I:%M:%S %p %Z%z")
     parts = tuple(
-        msgspec.structs.replace(part, text=_wrap(part, when)) if isinstance(part, ToolReturnPart) else part
+        msgspec.structs.replace(part, text=wrap_return(part, message.created_at_us, zone))
+        if isinstance(part, ToolReturnPart)
+        else part
         for part in message.parts
     )
     return msgspec.structs.replace(message, parts=parts)
+
+
+def wrap_return(part: ToolReturnPart, at_us: int, zone: tzinfo) -> str:
+    """What a tool returned, as models are told it and as the retired server kept it."""
+    when = datetime.fromtimestamp(at_us / 1_000_000, zone).strftime("%Y-%m-%d %I:%M:%S %p %Z%z")
+    told = {"status": "OK" if part.ok else "Failed", "message": part.text, "time": when}
+    return msgspec.json.format(msgspec.json.encode(told), indent=2).decode()
 
 
 def fit_return(part: ToolReturnPart, bytes_max: int) -> ToolReturnPart:
@@ -38,8 +46,3 @@ def fit_return(part: ToolReturnPart, bytes_max: int) -> ToolReturnPart:
         kept //= 2
     assert shorter.chars_total is not None
     return shorter
-
-
-def _wrap(part: ToolReturnPart, when: str) -> str:
-    told = {"status": "OK" if part.ok else "Failed", "message": part.text, "time": when}
-    return msgspec.json.format(msgspec.json.encode(told), indent=2).decode()

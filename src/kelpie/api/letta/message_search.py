@@ -195,7 +195,7 @@ def _show_found(found: Recalled) -> UserFoundOut | AssistantFoundOut:
 
 def _show_hit(found: Recalled) -> MessageHitOut:
     message = found.message
-    row = show_row(message, {message.id: message.id, message.agent_id: message.agent_id})
+    row = show_row(message, {message.id: message.id, message.agent_id: message.agent_id}, UTC)
     del row["type"]
     more = {"conversation_id": message.conversation_id, "run_id": message.run_id, "step_id": message.step_id}
     return MessageHitOut(

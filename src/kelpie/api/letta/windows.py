@@ -1,11 +1,13 @@
 """Windows on the wire: compacted on request, looked into, and as the request that a model would be sent."""
 
+from datetime import tzinfo
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from kelpie.agent.compactor import CompactedWindow
+from kelpie.agent.moments import zone_of
 from kelpie.agent.prompt import Prompt, make_request
 from kelpie.agent.state import STATES, RunOptions
 from kelpie.agent.thread import Thread, thread_not_found
@@ -196,15 +198,15 @@ def _show_context(
             for tool in prompt.tools
         ],
         num_tokens_messages=said,
-        messages=[_show_row(message) for message in window],
+        messages=[_show_row(message, zone_of(prompt.settings.timezone)) for message in window],
     )
 
 
-def _show_row(stored: StoredMessage) -> dict[str, Any]:
+def _show_row(stored: StoredMessage, zone: tzinfo) -> dict[str, Any]:
     """A message as the retired server kept it."""
     said = tuple(part for part in stored.parts if not isinstance(part, VerdictPart))
     row = show_row(
-        msgspec.structs.replace(stored, parts=said), {stored.id: stored.id, stored.agent_id: stored.agent_id}
+        msgspec.structs.replace(stored, parts=said), {stored.id: stored.id, stored.agent_id: stored.agent_id}, zone
     )
     del row["type"]
     row["role"] = stored.kind

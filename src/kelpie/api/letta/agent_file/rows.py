@@ -6,12 +6,13 @@ older types; the words are ours, the envelope is not.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from kelpie.agent.wording import wrap_return
 from kelpie.api.errors import Malformed
 from kelpie.api.letta.content_requests import ImageSourceIn, read_image
 from kelpie.errors import InvalidInput
@@ -88,8 +89,8 @@ def read_row(row: Row, place: Place) -> StoredMessage:
     )
 
 
-def show_row(stored: StoredMessage, number: Mapping[str, str]) -> dict[str, Any]:
-    """The message as a file has it; `number` gives the ids that stand in the file."""
+def show_row(stored: StoredMessage, number: Mapping[str, str], zone: tzinfo) -> dict[str, Any]:
+    """The message as a file has it; `number` gives the ids that stand in the file, `zone` is the agent's."""
     calls = [part for part in stored.parts if isinstance(part, ToolCallPart)]
     returns = [part for part in stored.parts if isinstance(part, ToolReturnPart)]
     if stored.kind == "approval":
@@ -98,7 +99,7 @@ def show_row(stored: StoredMessage, number: Mapping[str, str]) -> dict[str, Any]
         verdicts = []
     told = (TextPart, ImagePart, ReasoningPart)
     said = [_show_part(part) for part in stored.parts if isinstance(part, told)]
-    envelopes = [seal(part, stored.created_at_us) for part in returns]
+    envelopes = [wrap_return(part, stored.created_at_us, zone) for part in returns]
     whole = next((part for part in verdicts if part.request_id is not None), None)
     return {
         "type": "message",
@@ -129,15 +130,6 @@ def read_picture(piece: Mapping[str, Any]) -> ImagePart:
         return read_image(msgspec.convert(piece.get("source"), ImageSourceIn), ("body", "messages"))
     except (msgspec.ValidationError, Malformed) as error:
         raise InvalidInput(f"messages: a picture: {error}", field="messages") from None
-
-
-def seal(part: ToolReturnPart, at_us: int) -> str:
-    """A tool's words in their envelope."""
-    status = "OK" if part.ok else "Failed"
-    moment = datetime.fromtimestamp(at_us // _SECOND_US, UTC).strftime("%Y-%m-%d %I:%M:%S %p UTC+0000")
-    return msgspec.json.format(
-        msgspec.json.encode({"status": status, "message": part.text, "time": moment}), indent=2
-    ).decode()
 
 
 def read_time(written: Any) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from kelpie.agent.moments import zone_of
 from kelpie.agent.origin import ORIGINS
 from kelpie.api.letta.agent_file.gathering import Company, Gathered, Options, gather
 from kelpie.api.letta.agent_file.likeness import restore
@@ -133,7 +134,7 @@ async def show_agent_entity(house: House, one: Gathered, company: Company, numbe
         "parallel_tool_calls": None,
         "id": numbers.of("agent", out.id),
         "in_context_message_ids": [numbers.of("message", message.id) for message in one.messages],
-        "messages": [show_row(message, numbers.given) for message in one.messages],
+        "messages": [show_row(message, numbers.given, zone_of(settings.timezone)) for message in one.messages],
         "files_agents": [show_held_entity(held, company.texts[held.file.id], settings, numbers) for held in one.files],
         "group_ids": [numbers.of("group", group.id) for group in one.groups],
     }
