@@ -26,9 +26,13 @@ def main() -> None:
     _tools(call)
     _agents(call)
     _messages(call)
+    _runs(call)
+    _approval(call)
+    _settings(call)
     _memory(call)
     _people(call)
     _conversations(call)
+    _house(call)
     _ends(call)
     lines = ",\n".join(json.dumps(one) for one in calls)
     (HERE / "script.json").write_text(f"[\n{lines}\n]\n")
@@ -134,11 +138,112 @@ def _messages(call: Any) -> None:
     call("GET", path, limit=4)
     call("GET", path, order="asc", limit=3)
     call("POST", f"{path}/async", say, keep={"run": "id"})
-    call("GET", "/v1/runs/{run}")
+    call("UNTIL ENDED", "/v1/runs/{run}")
     call("GET", f"/v1/runs/run-{MISSING}")
     call("POST", f"{path}/cancel", {})
     call("PATCH", "/v1/agents/{plain}/reset-messages", {})
     call("GET", "/v1/agents/{plain}/messages")
+    call("GET", path, order="asc", limit=9, keep={"first": "0.id", "third": "2.id", "step": "2.step_id"})
+    for order in ({}, {"order": "asc"}, {"order": "desc"}):
+        call("GET", path, after="{third}", limit=2, **order)
+        call("GET", path, before="{third}", limit=1, **order)
+    call("GET", path, include_return_message_types="assistant_message", limit=3)
+    call("GET", path, after=f"message-{MISSING}")
+    call("GET", path, after="nonsense")
+    call("GET", path, limit=-1)
+    call("GET", path, order="sideways")
+    call("GET", "/v1/messages/{third}")
+    call("GET", f"/v1/messages/message-{MISSING}")
+    call("PATCH", f"{path}/{{third}}", {"message_type": "assistant_message", "content": "x"})
+    call("POST", f"{path}/stream", {"messages": [{"role": "user", "content": "Reply with the message 's'"}]})
+    call("POST", f"{path}/stream", {**say, "stream_tokens": True, "include_pings": False})
+    call("POST", path, {**say, "streaming": True})
+    call("POST", path, {"messages": [{"role": "user", "content": "x"}], "max_steps": 0})
+    call("POST", path, {"messages": [{"role": "system", "content": "Reply with the message 'sys'"}]})
+    call("POST", path, {**say, "include_return_message_types": ["reasoning_message"]})
+    call("POST", path, {"messages": [{"role": "user", "content": []}]})
+    call("POST", path, {"messages": [{"role": "user", "content": "Call the memory_insert tool with label 'none'"}]})
+    call("POST", f"{path}/preview-raw-payload", say)
+
+
+def _runs(call: Any) -> None:
+    call("GET", "/v1/runs/", agent_id="{agent}", limit=2)
+    call("GET", "/v1/runs/", agent_id="{agent}", limit=2, order="asc")
+    call("GET", "/v1/runs/", agent_id=f"agent-{MISSING}")
+    call("GET", "/v1/runs/", agent_id="{agent}", statuses="failed")
+    call("GET", "/v1/runs/active", agent_id="{agent}")
+    for part in ("messages", "steps", "usage", "metrics"):
+        call("GET", f"/v1/runs/{{run}}/{part}")
+        call("GET", f"/v1/runs/run-{MISSING}/{part}")
+    call("GET", "/v1/steps/{step}")
+    for part in ("messages", "metrics"):
+        call("GET", f"/v1/steps/{{step}}/{part}")
+    call("PATCH", "/v1/steps/{step}/feedback", {"feedback": "positive"})
+    call("PATCH", "/v1/steps/{step}/feedback", {"feedback": "so so"})
+    call("GET", f"/v1/steps/step-{MISSING}")
+    call("GET", "/v1/steps/nonsense")
+    call("DELETE", "/v1/runs/{run}")
+    call("GET", "/v1/runs/{run}")
+    call("GET", f"/v1/jobs/job-{MISSING}")
+    call("GET", "/v1/jobs/nonsense")
+
+
+def _approval(call: Any) -> None:
+    path = "/v1/agents/{asker}/messages"
+    ask = {"messages": [{"role": "user", "content": "Call the shout tool with text 'please'"}]}
+    asked = {"asked": "messages.0.tool_call.tool_call_id"}
+    base = {"model": "{model}", "embedding": "openai/text-embedding-3-small", "memory_blocks": []}
+    call("POST", "/v1/agents/", {**base, "name": "asker", "tool_ids": ["{tool}"]}, keep={"asker": "id"})
+    call("PATCH", "/v1/agents/{asker}/tools/approval/shout", {"requires_approval": True})
+    call("POST", path, ask, keep=asked)
+    call("POST", path, {"messages": [{"role": "user", "content": "and?"}]})
+    call("GET", "/v1/agents/{asker}", include="agent.pending_approval")
+
+    def answer(**fields: Any) -> None:
+        call("POST", path, {"messages": [{"type": "approval", "approvals": [{"type": "approval", **fields}]}]})
+
+    answer(tool_call_id="wrong", approve=True)
+    answer(tool_call_id="{asked}", approve=False, reason="not now")
+    answer(tool_call_id="{asked}", approve=True)
+    call("POST", path, ask, keep=asked)
+    answer(tool_call_id="{asked}", approve=True)
+    call("PATCH", "/v1/agents/{asker}/tools/approval/none", {"requires_approval": True})
+    call("GET", path, order="asc", limit=20)
+    call("DELETE", "/v1/agents/{asker}")
+
+
+def _settings(call: Any) -> None:
+    one = "/v1/agents/{plain}"
+    call("PATCH", one, {"tool_rules": [{"type": "exit_loop", "tool_name": "memory_insert"}]})
+    call("PATCH", one, {"tool_rules": [{"type": "no_rule", "tool_name": "memory_insert"}]})
+    call("PATCH", one, {"model_settings": {"provider_type": "openai", "temperature": 0.2, "max_output_tokens": 500}})
+    call("PATCH", one, {"response_format": {"type": "json_object"}})
+    call("PATCH", one, {"context_window_limit": 9_000})
+    call("PATCH", one, {"compaction_settings": {"model": "{model}", "sliding_window_percentage": 0.4}})
+    call("PATCH", one, {"message_ids": []})
+    call("PATCH", one, {"timezone": "Nowhere/None"})
+    call("PATCH", one, {"surprise": 1})
+    call("PATCH", one, {"block_ids": [f"block-{MISSING}"]})
+    call("PATCH", one, {"tags": []})
+    call("PATCH", one, {"description": ""})
+    call("PATCH", f"{one}/core-memory/blocks/persona", {"value": "p" * 12, "limit": 10})
+    call("PATCH", f"{one}/core-memory/blocks/none", {"value": "x"})
+    call("PATCH", f"{one}/core-memory/blocks/attach/block-{MISSING}")
+    call("PATCH", f"{one}/core-memory/blocks/detach/{{block}}")
+    call("GET", "/v1/agents/count")
+    call("GET", "/v1/agents/", query_text="plain", include="agent.tools")
+    call("GET", "/v1/agents/", match_all_tags=True, tags=["z", "none"])
+    call("GET", "/v1/agents/", limit=1, order="asc", order_by="updated_at", name="plain")
+    call("GET", "/v1/agents/", include="agent.moods")
+    call("POST", f"{one}/summarize")
+    call("POST", f"{one}/recompile")
+    call("PATCH", "/v1/tools/{tool}", {"source_code": TOOL.replace("shout", "cry")})
+    call("PATCH", "/v1/tools/{tool}", {"source_code": TOOL, "name": "shout"})
+    call("POST", "/v1/tools/", {"source_code": TOOL})
+    call("GET", "/v1/tools/count")
+    call("GET", "/v1/tools/", search="shou", tool_types="custom")
+    call("GET", "/v1/tools/", tool_types="wooden")
+    call("POST", "/v1/tools/search", {"query": "shout"})
 
 
 def _memory(call: Any) -> None:
@@ -173,6 +278,17 @@ def _people(call: Any) -> None:
     call("GET", "/v1/identities/", identifier_keys="ann")
     call("DELETE", "/v1/identities/{identity}")
     call("GET", "/v1/identities/{identity}")
+    call(
+        "PUT",
+        "/v1/identities/",
+        {**body, "name": "Ann B.", "properties": [{"key": "k", "value": "v", "type": "string"}]},
+        keep={"identity": "id"},
+    )
+    call("PUT", "/v1/identities/{identity}/properties", [{"key": "k", "value": 2, "type": "number"}])
+    call("POST", "/v1/identities/", {**body, "identity_type": "ghost"})
+    call("GET", "/v1/identities/count")
+    call("GET", "/v1/identities/{identity}/agents")
+    call("DELETE", "/v1/identities/{identity}")
     call("POST", "/v1/groups/", {"agent_ids": ["{agent}", "{plain}"], "description": "g"}, keep={"group": "id"})
     call("GET", "/v1/groups/{group}")
     call("GET", "/v1/groups/count")
@@ -199,6 +315,39 @@ def _conversations(call: Any) -> None:
     call("POST", "/v1/conversations/{conversation}/fork", {}, keep={"fork": "id"})
     call("DELETE", "/v1/conversations/{fork}")
     call("GET", f"/v1/conversations/conv-{MISSING}")
+    call("POST", "/v1/conversations/{conversation}/messages", {**body, "streaming": True})
+    call("GET", "/v1/conversations/{conversation}/messages", order="desc", limit=2)
+    call("GET", "/v1/conversations/default/messages", agent_id="{agent}", limit=2)
+    call("POST", "/v1/conversations/{conversation}/cancel")
+    call("POST", "/v1/conversations/{conversation}/compact", {})
+    call("POST", f"/v1/conversations/conv-{MISSING}/messages", body)
+    call("POST", "/v1/conversations/", {}, agent_id=f"agent-{MISSING}")
+    call("DELETE", "/v1/conversations/{conversation}")
+    call("GET", "/v1/conversations/{conversation}")
+
+
+def _house(call: Any) -> None:
+    key = {"name": "spare", "provider_type": "openai", "api_key": "k", "base_url": "http://127.0.0.1:8390/v1"}
+    call("POST", "/v1/providers/", key, keep={"provider": "id"})
+    call("POST", "/v1/providers/", key)
+    call("GET", "/v1/providers/{provider}")
+    call("PATCH", "/v1/providers/{provider}", {"api_key": "other"})
+    call("POST", "/v1/providers/", {**key, "provider_type": "sea shells"})
+    call("DELETE", "/v1/providers/{provider}")
+    call("DELETE", "/v1/providers/{provider}")
+    call("POST", "/v1/providers/check", {"provider_type": "openai", "api_key": "k", "base_url": key["base_url"]})
+    call("GET", "/v1/mcp-servers/")
+    call("GET", f"/v1/mcp-servers/mcp_server-{MISSING}")
+    config = {"mcp_server_type": "streamable_http", "server_url": "https://example.com/mcp"}
+    call("POST", "/v1/mcp-servers/", {"server_name": "far", "config": config}, keep={"server": "id"})
+    call("GET", "/v1/mcp-servers/{server}")
+    call("DELETE", "/v1/mcp-servers/{server}")
+    call("GET", "/v1/sandbox-config/")
+    call("GET", "/v1/sandbox-config/", sandbox_type="wooden")
+    call("GET", "/v1/admin/users/", limit=1)
+    call("GET", "/v1/admin/orgs/", limit=1)
+    call("GET", "/v1/nowhere")
+    call("PUT", "/v1/agents/{agent}", {})
 
 
 def _ends(call: Any) -> None:
