@@ -9,7 +9,7 @@ import pytest
 from letta_client import Letta
 
 from tests.system.server import ModelServer
-from tests.system.talk import ANTHROPIC, OPENAI, REHEARSED, mark, reply_with
+from tests.system.talk import ANTHROPIC, OPENAI, REHEARSED, insert_into, mark, reply_with
 from tests.wire.conftest import MakeAgent
 from tests.wire.reading import user
 from tests.wire.wire import Wire
@@ -238,3 +238,23 @@ def test_agents_are_listed_by_what_happened_last(client: Letta, make_agent: Make
     assert [one["id"] for one in wire.get("/v1/agents/", tags=[tag], sort_by="last_run_completion")] == [c, a, b]
     wire.refuse("GET", "/v1/agents/", 422, order_by="mood")
     wire.refuse("GET", "/v1/agents/", 404, order_by="updated_at", after=f"agent-{uuid.uuid4()}")
+
+
+def test_what_a_block_said_before_is_listed_and_said_again(client: Letta, make_agent: MakeAgent, wire: Wire) -> None:
+    agent = make_agent(REHEARSED, memory_blocks=[{"label": "human", "value": "first"}])
+    block = client.agents.blocks.retrieve("human", agent_id=agent.id)
+    path = f"/v1/blocks/{block.id}"
+    assert wire.get(f"{path}/history") == [] and "earlier value" in wire.refuse("POST", f"{path}/restore", 404)
+    client.blocks.update(block.id, value="second")
+    client.agents.messages.create(agent.id, messages=user(insert_into("human", mark())))
+    client.blocks.update(block.id, value="third")
+    told = [(one["value"], one["replaced_by"]) for one in wire.get(f"{path}/history")]
+    assert told[-2:] == [("second", agent.id), ("first", None)] and told[0][0].startswith("second")
+    first = wire.get(f"{path}/history")[-1]["revision"]
+    assert wire.post(f"{path}/restore", {"revision": first})["value"] == "first"
+    assert client.agents.blocks.retrieve("human", agent_id=agent.id).value == "first"
+    assert wire.post(f"{path}/restore")["value"] == "third", "the restoring is undone like any change"
+    wire.refuse("POST", f"{path}/restore", 404, {"revision": 99})
+    wire.refuse("POST", f"{path}/restore", 422, {"revision": "x"})
+    wire.refuse("GET", f"/v1/blocks/block-{uuid.uuid4()}/history", 404)
+    wire.refuse("POST", f"/v1/blocks/block-{uuid.uuid4()}/restore", 404)
