@@ -31,6 +31,9 @@ EDIT_RETRY_MS_MAX = 64
 STORE_COMMITS_QUEUED_MAX = 4_096  # commits waiting for the writer; beyond it the store answers Busy
 STORE_GROUP_COMMITS_MAX = 256  # commits that may share one fsync
 STORE_READS_QUEUED_MAX = 1_024  # large reads waiting for the reader thread; beyond it the store answers Busy
+ROW_CACHE_BYTES_MAX = 6_000_000  # of memory for rows that were read lately, with what was decoded from them
+ROW_CACHE_VALUE_BYTES_MAX = 32_000  # a larger value is read anew each time
+ROW_CACHE_SCAN_ROWS_MAX = 64  # so is a scan of more rows
 STORE_LOCK_WAIT_MS_MAX = 5_000  # how long another program (an operator's sqlite3) may hold up a commit or a read
 
 # -- the door ----------------------------------------------------------------------------------------------

@@ -223,7 +223,7 @@ class Listing:
         if start >= end:
             return []
         rows = await self._records.store.scan(start, end, limit=limit, reverse=newest_first)
-        return [Found(row.key, space.decode(row.key, row.value), row.version) for row in rows]
+        return [space.found(row) for row in rows]
 
 
 def _beyond(key: bytes, start: bytes, end: bytes, newest_first: bool) -> tuple[bytes, bytes]:

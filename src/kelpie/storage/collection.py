@@ -5,6 +5,7 @@ order of creation and, where names are unique, who has the name. `Links` say whi
 together, and can be asked from both sides. What else must change with a record goes into the same batch.
 """
 
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -286,13 +287,18 @@ class Collection(Generic[T]):
         )
 
 
+@functools.cache
+def _link_spaces(name: str) -> tuple[Space[Link], Space[Link]]:
+    """Where the links of a pair are kept: at(left, right), and at(right, left)."""
+    return Space(f"{name}_link", Link), Space(f"{name}_back", Link)
+
+
 class Links:
     """Which records of two kinds belong together, many on either side: `name` names the pair, e.g. `archive_agent`."""
 
     def __init__(self, records: Records, name: str) -> None:
         self._records = records
-        self._forward = Space(f"{name}_link", Link)  # at(left, right)
-        self._backward = Space(f"{name}_back", Link)  # at(right, left)
+        self._forward, self._backward = _link_spaces(name)
 
     def put(self, batch: Batch, left: str, right: str, at_us: int) -> None:
         """The two belong together from now on."""

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from kelpie.errors import Conflict, DataCorrupt, LimitExceeded
 from kelpie.limits import (
@@ -31,12 +32,14 @@ from kelpie.storage.store import ABSENT, Check, Delete, DeleteRange, Put, Row, S
 from kelpie.world import Entropy
 
 READ_AGAIN_MAX = 5
+DECODE_AGAIN_EVERY = 64  # of the records that were decoded before, to see that nobody changed what all share
 _CHUNKED = b"#"
 _CHUNK_PREFIX = b"chunk "
 _ENCODER = msgspec.json.Encoder()
 
 T = TypeVar("T", bound=Struct)
 S = TypeVar("S", bound=Struct)
+R = TypeVar("R", bound=Struct)
 
 
 class Space(Generic[T]):
@@ -48,6 +51,7 @@ class Space(Generic[T]):
         self.kind = kind
         self.large = large
         self._decoder = msgspec.json.Decoder(kind)
+        self._shared = 0  # how often a record was given out that was decoded before
 
     def at(self, *parts: str | int) -> "Ref[T]":
         """Points at the record under these key parts."""
@@ -60,6 +64,20 @@ class Space(Generic[T]):
             return self._decoder.decode(value)
         except msgspec.MsgspecError as error:
             raise DataCorrupt(f"record {key!r} does not decode: {error}") from error
+
+    def found(self, row: Row) -> "Found[T]":
+        """The record in a row, decoded once for as long as the store keeps that row. DataCorrupt if it is none."""
+        found: Found[T] | None = row.decoded
+        if found is None:
+            chunked = len(row.value) > VALUE_BYTES_MAX
+            found = Found(row.key, self.decode(row.key, row.value), row.version, chunked=chunked)
+            force_setattr(row, "decoded", found)
+            return found
+        assert type(found.value) is self.kind, "a key belongs to one space"
+        self._shared += 1
+        if self._shared % DECODE_AGAIN_EVERY == 0:
+            assert found.value == self.decode(row.key, row.value), f"record {row.key!r} was changed by its reader"
+        return found
 
 
 class Ref(Generic[T]):
@@ -107,13 +125,17 @@ class Batch:
     def check(self, found: Found[T]) -> None:
         """The record must still be as it was read."""
         self._check(found.key, found.version)
-        if not found.chunked:
-            self._whole.add(found.key)
+        self.trust(found)
 
     def check_absent(self, ref: Ref[T]) -> None:
         """There must be no record there."""
         self._check(ref.key, ABSENT)
         self._whole.add(ref.key)
+
+    def trust(self, found: Found[T]) -> None:
+        """The record is still as it was read, by another check of this commit."""
+        if not found.chunked:
+            self._whole.add(found.key)
 
     def put(self, ref: Ref[T], value: T) -> None:
         """Write the record; LimitExceeded when it is larger than RECORD_BYTES_MAX."""
@@ -138,7 +160,7 @@ class Batch:
         """Remove the record, if it is there."""
         self.writes.append(Delete(ref.key))
         self.bytes_total += len(ref.key)
-        if ref.space.large:
+        if ref.space.large and ref.key not in self._whole:
             self._delete_range(*_chunk_range(ref.key))
 
     def delete_below(self, space: Space[T], *prefix: str | int) -> None:
@@ -191,12 +213,23 @@ class Records:
     async def get(self, ref: Ref[T]) -> Found[T] | None:
         """The record, or None."""
         (row,) = await self._get([ref.key])
-        return None if row is None else _found(ref.space, row)
+        return None if row is None else ref.space.found(row)
 
     async def get_two(self, first: Ref[T], second: Ref[S]) -> tuple[Found[T] | None, Found[S] | None]:
         """Two records of different kinds from one snapshot."""
         (pair,) = await self.get_pairs([(first, second)])
         return pair
+
+    async def get_three(
+        self, first: Ref[T], second: Ref[S], third: Ref[R]
+    ) -> tuple[Found[T] | None, Found[S] | None, Found[R] | None]:
+        """Three records of different kinds from one snapshot."""
+        one, two, three = await self._get([first.key, second.key, third.key])
+        return (
+            None if one is None else first.space.found(one),
+            None if two is None else second.space.found(two),
+            None if three is None else third.space.found(three),
+        )
 
     async def get_pairs(self, refs: Sequence[tuple[Ref[T], Ref[S]]]) -> list[tuple[Found[T] | None, Found[S] | None]]:
         """Pairs of records of two kinds, all from one snapshot; at most GET_KEYS_MAX records."""
@@ -205,8 +238,8 @@ class Records:
         rows = iter(await self._get([ref.key for pair in refs for ref in pair]))
         return [
             (
-                None if one is None else _found(first.space, one),
-                None if two is None else _found(second.space, two),
+                None if one is None else first.space.found(one),
+                None if two is None else second.space.found(two),
             )
             for (first, second), one, two in zip(refs, rows, rows, strict=True)
         ]
@@ -218,7 +251,7 @@ class Records:
         space = refs[0].space
         assert all(ref.space is space for ref in refs), "one space"
         rows = await self._get([ref.key for ref in refs])
-        return [None if row is None else _found(space, row) for row in rows]
+        return [None if row is None else space.found(row) for row in rows]
 
     async def scan(
         self,
@@ -247,7 +280,7 @@ class Records:
         if start >= end:
             return []
         rows = await self._whole(lambda: self.store.scan(start, end, limit=limit, reverse=reverse))
-        return [_found(space, row) for row in rows if row is not None]
+        return [space.found(row) for row in rows if row is not None]
 
     async def commit(self, batch: Batch) -> int:
         """Commit; the version of the commit. Raises as Store.commit does."""
@@ -305,10 +338,6 @@ async def stand_back(attempt: int, entropy: Entropy) -> None:
     """Wait after a lost commit: at random, and longer with each attempt, so that of many writers one gets ahead."""
     assert attempt >= 0
     await asyncio.sleep(entropy.fraction() * min(EDIT_RETRY_FIRST_MS * 2**attempt, EDIT_RETRY_MS_MAX) / 1_000)
-
-
-def _found(space: Space[T], row: Row) -> Found[T]:
-    return Found(row.key, space.decode(row.key, row.value), row.version, chunked=len(row.value) > VALUE_BYTES_MAX)
 
 
 def _chunk_count(head: Row) -> int:

@@ -1,7 +1,8 @@
 """The store of a single node: one SQLite file in a data directory that one process owns.
 
 A commit is durable when it returns (WAL, synchronous=FULL, one wait for the disk per group of commits), and
-nothing can be read before it is durable. After an I/O error in the middle of a commit the store refuses all
+nothing can be read before it is durable. Because no other process writes it, rows that were read are kept
+(`row_cache.py`). After an I/O error in the middle of a commit the store refuses all
 further verbs until it is opened again, because only reading the log from its start can tell what it holds.
 """
 
@@ -15,6 +16,7 @@ from msgspec import Struct
 
 from kelpie.errors import StoreFailed
 from kelpie.limits import STORE_LOCK_WAIT_MS_MAX
+from kelpie.storage.row_cache import RowCache
 from kelpie.storage.sqlite_file import DATABASE_NAME, connect, lock_directory, prepare_database
 from kelpie.storage.sqlite_reader import Reader
 from kelpie.storage.sqlite_writer import Writer
@@ -30,6 +32,7 @@ class SqliteStatistics(Struct, frozen=True, kw_only=True):
     failures: int  # commits that ended in any other error
     transactions: int  # groups of commits that were made durable together
     group_commits_highest: int
+    reads_kept: int  # that were answered with what was read before
     reads_inline: int
     reads_threaded: int
 
@@ -48,32 +51,52 @@ async def open_sqlite(data_dir: Path, world: World) -> "SqliteStore":
         undo.callback(db.close)
         versions_reserved = prepare_database(db)
         reader = Reader(path, loop)
-        writer = Writer(db, versions_reserved, loop)
+        cache = RowCache()
+        writer = Writer(db, versions_reserved, loop, cache)
         undo.pop_all()
-    return SqliteStore(world, writer, reader, lock)
+    return SqliteStore(world, writer, reader, cache, lock)
 
 
 class SqliteStore:
     """The contract of `store.py` over one SQLite file; made by `open_sqlite`."""
 
-    def __init__(self, world: World, writer: Writer, reader: Reader, lock: int) -> None:
+    def __init__(self, world: World, writer: Writer, reader: Reader, cache: RowCache, lock: int) -> None:
         self._world = world
         self._writer = writer
         self._reader = reader
+        self._cache = cache
         self._lock = lock
+        self._reads_kept = 0
         self._clock_ms = 0
         self._closed = False
 
     async def get(self, keys: Sequence[bytes]) -> list[Row | None]:
         """The rows of `keys`, in their order."""
         self._expect_up()
-        return await self._reader.get(keys)
+        kept = self._cache.get(keys)
+        if kept is not None:
+            self._reads_kept += 1
+            return kept
+        changes = self._cache.changes
+        rows = await self._reader.get(keys)
+        if self._cache.changes == changes:
+            self._cache.keep(keys, rows)
+        return rows
 
     async def scan(self, start: bytes, end: bytes, *, limit: int, reverse: bool = False) -> list[Row]:
         """At most `limit` rows with start <= key < end."""
         self._expect_up()
         assert limit > 0 and start <= end
-        return await self._reader.scan(start, end, limit=limit, reverse=reverse)
+        scan = (start, end, limit, reverse)
+        kept = self._cache.get_scan(scan)
+        if kept is not None:
+            self._reads_kept += 1
+            return kept
+        changes = self._cache.changes
+        rows = await self._reader.scan(start, end, limit=limit, reverse=reverse)
+        if self._cache.changes == changes:
+            self._cache.keep_scan(scan, rows)
+        return rows
 
     async def commit(self, checks: Sequence[Check], writes: Sequence[Write]) -> int:
         """Apply `writes` if all `checks` hold; the version of the commit, which is on disk."""
@@ -105,6 +128,7 @@ class SqliteStore:
             failures=done.failures,
             transactions=done.transactions,
             group_commits_highest=done.group_commits_highest,
+            reads_kept=self._reads_kept,
             reads_inline=read.reads_inline,
             reads_threaded=read.reads_threaded,
         )

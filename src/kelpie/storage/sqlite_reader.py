@@ -61,15 +61,21 @@ class Reader:
 
     async def get(self, keys: Sequence[bytes]) -> list[Row | None]:
         """The rows of `keys`, in their order, from one snapshot."""
+        select, parameters = (_GET_ONE, keys) if len(keys) == 1 else _get_many(keys)
+        found = self._read_near(select, parameters) if len(parameters) <= INLINE_ROWS_MAX else None
+        if found is None:
+            found = await self._read_far(select, parameters)
         if len(keys) == 1:
-            found = await self._read(_GET_ONE, keys)
             return [found[0] if found else None]
-        rows = {row.key: row for row in await self._read(*_get_many(keys))}
+        rows = {row.key: row for row in found}
         return [rows.get(key) for key in keys]
 
     async def scan(self, start: bytes, end: bytes, *, limit: int, reverse: bool) -> list[Row]:
         """At most `limit` rows of [start, end), from one snapshot."""
-        rows = await self._read(_SCAN_BACK if reverse else _SCAN, (start, end, limit))
+        select, parameters = _SCAN_BACK if reverse else _SCAN, (start, end, limit)
+        rows = self._read_near(select, parameters)
+        if rows is None:
+            rows = await self._read_far(select, parameters)
         assert len(rows) <= limit
         return rows
 
@@ -82,16 +88,9 @@ class Reader:
         self._near.close()
         self._far.close()
 
-    async def _read(self, select: str, parameters: Parameters) -> list[Row]:
-        rows = self._read_near(select, parameters) if len(parameters) <= INLINE_ROWS_MAX else None
-        if rows is None:
-            self.counts.reads_threaded += 1
-            return await self._read_far(select, parameters)
-        self.counts.reads_inline += 1
-        return rows
-
     def _read_near(self, select: str, parameters: Parameters) -> list[Row] | None:
         """The rows; None if they are too many or too large, or if a lock is in the way."""
+        assert len(parameters) <= INLINE_ROWS_MAX
         rows: list[Row] = []
         bytes_left = INLINE_BYTES_MAX
         try:
@@ -106,9 +105,12 @@ class Reader:
             if error_code(error) & 0xFF == sqlite3.SQLITE_BUSY:
                 return None
             raise read_error(error) from error
+        assert len(rows) <= INLINE_ROWS_MAX
+        self.counts.reads_inline += 1
         return rows
 
     async def _read_far(self, select: str, parameters: Parameters) -> list[Row]:
+        self.counts.reads_threaded += 1
         if self._thread.open_jobs >= STORE_READS_QUEUED_MAX:
             limit = STORE_READS_QUEUED_MAX
             raise Busy("too many large reads wait for the disk", limit="STORE_READS_QUEUED_MAX", maximum=limit)

@@ -17,12 +17,13 @@ from asyncio import AbstractEventLoop, Future
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
-from typing import assert_never
+from itertools import groupby
 
 from msgspec import Struct
 
 from kelpie.errors import Busy, CommitUnknown, Conflict, KelpieError, StorageFull, StoreDown
 from kelpie.limits import STORE_COMMITS_QUEUED_MAX, STORE_GROUP_COMMITS_MAX, STORE_LOCK_WAIT_MS_MAX
+from kelpie.storage.row_cache import RowCache
 from kelpie.storage.sqlite_file import error_code, read_error
 from kelpie.storage.sqlite_thread import SideThread, resolve
 from kelpie.storage.store import ABSENT, Check, Delete, DeleteRange, Put, Write
@@ -39,7 +40,7 @@ _PUT = (
 )
 _DELETE = "DELETE FROM kv WHERE key = ?"
 _DELETE_RANGE = "DELETE FROM kv WHERE key >= ? AND key < ?"
-_RANGE_IS_WIDE = f"SELECT 1 FROM kv WHERE key >= ? AND key < ? LIMIT 1 OFFSET {INLINE_DELETED_ROWS_MAX}"
+_RANGE_ROWS = f"SELECT count(*) FROM (SELECT 1 FROM kv WHERE key >= ? AND key < ? LIMIT {INLINE_DELETED_ROWS_MAX + 1})"
 _RESERVE = "UPDATE meta SET value = ? WHERE name = 'versions_reserved'"
 
 
@@ -70,13 +71,16 @@ class _RangeIsWide(Exception):
 
 
 class Writer:
-    """The only writer of one database. `db` is in its hands alone."""
+    """The only writer of one database. `db` is in its hands alone; `cache` is told of every write."""
 
-    def __init__(self, db: sqlite3.Connection, versions_reserved: int, loop: AbstractEventLoop) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, versions_reserved: int, loop: AbstractEventLoop, cache: RowCache
+    ) -> None:
         assert versions_reserved >= ABSENT
         db.execute("PRAGMA busy_timeout = 0")
         self._db = db
         self._loop = loop
+        self._cache = cache
         self._queue: deque[_Waiting] = deque()
         self._group: list[_Waiting] = []  # under way; empty when there is none
         self._begin_called = False
@@ -143,6 +147,7 @@ class Writer:
 
     def _start(self) -> None:
         assert self._group
+        self._cache.begin([write for waiting in self._group for write in waiting.writes])
         written = _is_small(self._group) and self.failure is None and self._write_inline(self._group)
         if written and all(isinstance(waiting.outcome, Conflict) for waiting in self._group):
             self._roll_back()
@@ -165,6 +170,7 @@ class Writer:
         assert group, "a group was under way"
         if failure is not None:
             self.failure = failure.sentence
+        self._cache.settle([(waiting.outcome, waiting.writes) for waiting in group if isinstance(waiting.outcome, int)])
         for waiting in group:
             outcome = waiting.outcome if failure is None else _again(failure)
             self._count(outcome)
@@ -267,19 +273,29 @@ class Writer:
         self._version += 1
         assert self._version <= self._reserving, "versions are reserved before use"
         version = self._version
-        for write in waiting.writes:
-            match write:
-                case Put(key=key, value=value):
-                    execute(_PUT, (key, value, version))
-                case Delete(key=key):
-                    execute(_DELETE, (key,))
-                case DeleteRange(start=start, end=end):
-                    if inline and execute(_RANGE_IS_WIDE, (start, end)).fetchone() is not None:
-                        raise _RangeIsWide
-                    execute(_DELETE_RANGE, (start, end))
-                case _:
-                    assert_never(write)
+        for _, run in groupby(waiting.writes, type):  # those of a kind that follow each other, at once
+            writes = list(run)
+            puts = [(write.key, write.value, version) for write in writes if isinstance(write, Put)]
+            deletes = [(write.key,) for write in writes if isinstance(write, Delete)]
+            assert len(writes) in (len(puts), len(deletes)) or not (puts or deletes)
+            if puts:
+                self._db.executemany(_PUT, puts)
+            if deletes:
+                self._db.executemany(_DELETE, deletes)
+            for write in writes:
+                if isinstance(write, DeleteRange):
+                    self._delete_range(write.start, write.end, inline)
         return version
+
+    def _delete_range(self, start: bytes, end: bytes, inline: bool) -> None:
+        assert start <= end
+        if inline:
+            rows = self._db.execute(_RANGE_ROWS, (start, end)).fetchone()[0]
+            if rows > INLINE_DELETED_ROWS_MAX:
+                raise _RangeIsWide
+            if rows == 0:
+                return
+        self._db.execute(_DELETE_RANGE, (start, end))
 
     def _roll_back(self) -> bool:
         """Leave the transaction; False (and the writer is failed) if that could not be done."""

@@ -13,7 +13,7 @@ Deno KV and etcd offer the same shape; the sizes are such that FoundationDB coul
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -21,12 +21,20 @@ ABSENT = 0
 """The version of a key that holds nothing."""
 
 
-class Row(Struct, frozen=True, gc=False):
+class Row(Struct, frozen=True, gc=False, eq=False):
     """A stored value, and the version of the commit that wrote it (> 0, growing store-wide)."""
 
     key: bytes
     value: bytes
     version: int
+    decoded: Any = None  # what records.py made of it, for the next who is given this very row; no part of what it is
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Row):
+            return NotImplemented
+        return (self.key, self.value, self.version) == (other.key, other.value, other.version)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class Check(Struct, frozen=True, gc=False):
