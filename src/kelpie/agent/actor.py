@@ -79,7 +79,6 @@ class AgentActor(ThreadOwner):
         self._awake = asyncio.Event()
         self._stopping = False
         self._serving = False
-        self._gone = False
 
     # -- what an activation asks ------------------------------------------------------------------------
 
@@ -472,9 +471,13 @@ class AgentActor(ThreadOwner):
         return Done()
 
     async def _delete(self) -> None:
-        """With this commit the agent is gone for everybody; removing its rows is what the loop does next."""
+        """With this commit the agent is gone for everybody; removing what is left of it is what the loop does next."""
         if self._state.deleting:
             return  # a repeat: the first answer was lost
+        if whole := await removal.at_once(self._records, self._found_state(), self._outbox):
+            await self._tenure.commit(whole)
+            self._gone = True
+            return self._stop_effects()
         draft = self._draft()
         await removal.begin(self._records, self._world.entropy, draft)
         await self._commit(draft)
@@ -491,8 +494,7 @@ class AgentActor(ThreadOwner):
         if await removal.send_off(self._records, self._tenure, self._found_state()):
             self._awake.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(RECOVERY_SWEEP_MS / 1000):
-                    await self._awake.wait()
+                await asyncio.wait_for(self._awake.wait(), RECOVERY_SWEEP_MS / 1000)
             return
         await removal.finish(self._records, self._tenure, self._found_state(), self._outbox)
         self._gone = True

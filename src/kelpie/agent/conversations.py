@@ -292,6 +292,8 @@ class Conversations:
             _check(own)
             batch = Batch()
             batch.check(settings)
+            if not settings.value.conversations:
+                batch.put(AGENTS.at(agent_id), msgspec.structs.replace(settings.value, conversations=True))
             for block in isolated:
                 block_rows.put_new(batch, block)
             system = await self._system_of(own, settings.value, isolated)

@@ -16,7 +16,7 @@ from kelpie.actor.call import ActorAddress, Call, Lane
 from kelpie.actor.outbox import Numbered, Outbox, Stalled, StoredEvent, Subscription
 from kelpie.actor.recovery import Resume
 from kelpie.actor.router import Router
-from kelpie.agent import inbox
+from kelpie.agent import inbox, removal
 from kelpie.agent.calls import (
     Accepted,
     Cancel,
@@ -34,7 +34,7 @@ from kelpie.agent.journal import EventBody, Finished, MessageRef, Pieces, finish
 from kelpie.agent.state import AGENT_RUNS, CONVERSATION_RUNS, RUN_LOGPROBS, RUNS, STATES, InputMessage, Run, RunOptions
 from kelpie.agent.thread import Thread, thread_not_found
 from kelpie.errors import CallTimedOut, NotFound, OutcomeUnknown, RunStalled, Unavailable
-from kelpie.ids import AgentId, AnyThreadId, MessageId, RunId, new_run_id
+from kelpie.ids import AgentId, AnyThreadId, MessageId, RunId, ThreadId, new_run_id
 from kelpie.limits import EVENTS_PAGE_ROWS, FOLLOW_FAILURES_MAX, FOLLOW_POLL_MS, NUDGE_MS, REQUEST_DEADLINE_MS
 from kelpie.llm.messages import NO_JSON
 from kelpie.memory.history import History
@@ -214,6 +214,8 @@ class AgentDoor:
 
     async def delete(self, thread_id: AnyThreadId) -> None:
         """Cancel what runs and remove the conversation, or the agent with all its threads. Raises NotFound."""
+        if await removal.without_waking(self._records, ThreadId(thread_id), self._outbox):
+            return
         await self._call(thread_id, "control", Delete())
 
     async def _newest_runs(self, thread: Thread) -> list[Run]:

@@ -75,10 +75,10 @@ async def sweep(records: Records, batch: Batch, state: AgentState, now_ms: int) 
 
 
 def forget_all(batch: Batch, state: AgentState) -> None:
-    """Remove everything, with the agent."""
-    batch.delete_below(INBOX, state.id)
-    batch.delete_below(INBOX_BY_TIME, state.id)
+    """Remove everything, with the agent. Where no sweep is due, there is nothing."""
     if state.sweep_due_ms is not None:
+        batch.delete_below(INBOX, state.id)
+        batch.delete_below(INBOX_BY_TIME, state.id)
         disarm(batch, ActorAddress(state.id), SWEEP, state.sweep_due_ms)
 
 

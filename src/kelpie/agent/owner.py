@@ -51,6 +51,7 @@ class ThreadOwner:
         self._step: StepRecord | None = None  # of the running step, once its model has answered
         self._counted: Counted | None = None
         self._forget = False
+        self._gone = False  # removed by a commit of ours
 
     async def load(self) -> None:
         """Read the committed state, and the messages of the window."""
@@ -110,7 +111,7 @@ class ThreadOwner:
         except Refused:
             self._tenure.check_may_act()
             raise
-        if self._found is held:
+        if self._found is held and not self._gone:
             self._tenure.check_may_act()
         return reply
 

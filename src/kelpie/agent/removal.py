@@ -1,6 +1,7 @@
 """Removing an agent or a conversation: in one commit it is gone for everybody; then its rows go, in bounded commits.
 
-After the first commit nothing can find it, and a crash in the middle is taken up again by recovery, because the first
+A small agent that has nothing under way and never had a conversation goes with all its rows in that one commit. After
+the first commit nothing can find it, and a crash in the middle is taken up again by recovery, because the first
 commit also leaves the mark of unfinished work. An agent goes last: each of its conversations is an actor of its own,
 maybe on another node, so it is marked as having unfinished work, is woken, finds its agent gone, and removes itself.
 """
@@ -31,12 +32,13 @@ from kelpie.agent.state import (
     RUNS,
     RUNS_BY_TIME,
     STATES,
+    AgentSettings,
     AgentState,
     Run,
 )
-from kelpie.agent.thread import Thread
+from kelpie.agent.thread import Thread, thread_not_found
 from kelpie.errors import Conflict
-from kelpie.ids import ConversationId
+from kelpie.ids import ConversationId, ThreadId
 from kelpie.memory import blocks as block_rows
 from kelpie.memory import history
 from kelpie.memory.archive import release
@@ -50,11 +52,63 @@ WRITES_PER_COMMIT = 1_000  # of runs; one more run has TURN_STEPS_MAX steps
 THREADS_WOKEN_AT_ONCE = 100
 
 
+async def at_once(records: Records, found: Found[AgentState], outbox: Outbox) -> Batch | None:
+    """The commit that removes an agent with all its rows; None if these are too many, or if something has to end first.
+
+    Nobody else adds rows meanwhile: runs and messages are its owner's, and a first conversation changes the settings.
+    """
+    state, thread = found.value, found.value.thread
+    if thread.conversation_id is not None or state.turn is not None or state.queue:
+        return None
+    settings = await records.get(AGENTS.at(thread.agent_id))
+    if settings is None or settings.value.conversations:
+        return None
+    batch = Batch()
+    batch.check(found)
+    runs = [] if state.last_message_at_us is None else await _some_runs(records, thread)
+    if len(runs) == RUNS_PER_COMMIT or await _take_messages(records, thread, batch):
+        return None
+    for run in runs:
+        remove_run(batch, run, outbox)
+    if len(batch.writes) > WRITES_PER_COMMIT:
+        return None
+    await _hide_agent(records, batch, settings)
+    _take_thread(batch, state)
+    if state.shown is not None:
+        batch.delete_below(steps.SHOWN, thread.agent_id)
+    assert thread.id == thread.agent_id == settings.value.id
+    assert len(batch.writes) <= 2 * WRITES_PER_COMMIT
+    return batch
+
+
+async def without_waking(records: Records, thread_id: ThreadId, outbox: Outbox) -> bool:
+    """Whether it was an agent that nobody ever woke, and is removed: nobody owns it, and nobody did until the commit.
+
+    Raises NotFound for an agent whose rows are being removed already.
+    """
+    found, settings, owner = await records.get_three(STATES.at(thread_id), AGENTS.at(thread_id), OWNERS.at(thread_id))
+    if found is not None and found.value.agent_id is None and settings is None:
+        raise thread_not_found(thread_id)
+    if found is None or owner is not None:
+        return False
+    batch = await at_once(records, found, outbox)
+    if batch is None:
+        return False
+    batch.check_absent(OWNERS.at(thread_id))
+    try:
+        await records.commit(batch)
+    except Conflict:
+        return False
+    return True
+
+
 async def begin(records: Records, entropy: Entropy, draft: Draft) -> None:
     """Make it invisible: settings, index and links go; what ran and waited is forgotten."""
     thread = draft.state.thread
     if thread.conversation_id is None:
-        await _hide_agent(records, draft.batch, thread)
+        settings = await records.get(AGENTS.at(thread.agent_id))
+        if settings is not None:
+            await _hide_agent(records, draft.batch, settings)
     else:
         await _hide_conversation(records, entropy, draft.batch, thread.conversation_id)
     if draft.state.turn is not None:
@@ -110,9 +164,7 @@ async def finish(records: Records, tenure: Tenure, found: Found[AgentState], out
         await tenure.commit(batch)
         batch = Batch()
         batch.check(found)
-    inbox.forget_all(batch, found.value)
-    batch.delete(STATES.at(thread.id))
-    batch.delete(OWNERS.at(thread.id))
+    _take_thread(batch, found.value)
     if thread.conversation_id is not None:
         batch.delete(AGENT_THREADS.at(thread.agent_id, thread.conversation_id))
     else:
@@ -140,21 +192,19 @@ async def disown(tenure: Tenure) -> None:
     await tenure.commit(batch)
 
 
-async def _hide_agent(records: Records, batch: Batch, thread: Thread) -> None:
-    settings = await records.get(AGENTS.at(thread.agent_id))
-    if settings is None:
-        return
+async def _hide_agent(records: Records, batch: Batch, settings: Found[AgentSettings]) -> None:
+    agent_id = settings.value.id
     batch.check(settings)
-    await release(records, batch, thread.agent_id)
+    await release(records, batch, agent_id)
     forget_agent(records, batch, settings.value)
-    batch.delete(AGENTS.at(thread.agent_id))
-    batch.delete(AGENTS_BY_TIME.at(settings.value.created_at_us, thread.agent_id))
-    batch.delete_below(ORIGINS, thread.agent_id)
+    batch.delete(AGENTS.at(agent_id))
+    batch.delete(AGENTS_BY_TIME.at(settings.value.created_at_us, agent_id))
+    batch.delete_below(ORIGINS, agent_id)
     for ref in settings.value.blocks:
-        batch.delete(BLOCK_LINKS.at(ref.id, thread.agent_id))
+        batch.delete(BLOCK_LINKS.at(ref.id, agent_id))
     forget_identities(records, batch, settings.value)
-    await leave_groups(records, batch, thread.agent_id)
-    await forget_schedules(records, batch, thread.agent_id)
+    await leave_groups(records, batch, agent_id)
+    await forget_schedules(records, batch, agent_id)
 
 
 async def _hide_conversation(records: Records, entropy: Entropy, batch: Batch, conversation_id: ConversationId) -> None:
@@ -168,10 +218,18 @@ async def _hide_conversation(records: Records, entropy: Entropy, batch: Batch, c
             block_rows.remove(batch, block)
 
 
+def _take_thread(batch: Batch, state: AgentState) -> None:
+    """Have the commit remove what is left of a thread without runs and messages."""
+    inbox.forget_all(batch, state)
+    batch.delete(STATES.at(state.id))
+    batch.delete(OWNERS.at(state.id))
+
+
 async def _take_messages(records: Records, thread: Thread, batch: Batch) -> bool:
     """Have the commit remove a page of the history; whether there may be more."""
     messages = await records.scan(history.MESSAGES, thread.id, limit=MESSAGES_PER_COMMIT)
     for message in messages:
+        batch.trust(message)  # only the thread's owner writes it
         history.delete(batch, message.value)
     return len(messages) == MESSAGES_PER_COMMIT
 

@@ -303,6 +303,7 @@ class Roster:
             hidden=new.hidden,
             files_open_max=new.files_open_max,
             file_view_chars=new.file_view_chars,
+            conversations=past is not None,
             identities=tuple(dict.fromkeys(new.identity_ids)),
             lineage=new.lineage,
             variables=new.variables,

@@ -117,6 +117,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     hidden: bool | None = None
     forget_between_turns: bool = False  # the wire's message_buffer_autoclear
     secrets: tuple[Secret, ...] = ()  # variables of tools that people wrote
+    conversations: bool = True  # whether it may have any; False until the first is made, by the same commit
     identities: tuple[IdentityId, ...] = ()  # the same is written as links, by the same commit
     lineage: Lineage = NOWHERE
     variables: Mapping[str, str] = {}  # what stands for those of its template

@@ -6,13 +6,13 @@ the log tells more. When the node drains, what would begin a turn is refused wit
 to the end. It knows no route: the table is given to it.
 """
 
-import asyncio
 import logging
 import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from kelpie.api import errors
+from kelpie.api.deadlines import Deadlines
 from kelpie.api.passing import PassedOn, relay
 from kelpie.api.route import ENCODER, BoundRoute, Noted, Route, RouteTable
 from kelpie.api.sse import EventStream, Receive, Send, pump
@@ -86,6 +86,7 @@ class App:
         self._gate = gate
         self._open = 0
         self._draining = False
+        self._reading, self._handling = Deadlines(REQUEST_READ_MS), Deadlines(REQUEST_DEADLINE_MS)
 
     def drain(self) -> None:
         """Begin no more turns. What was begun goes on."""
@@ -160,14 +161,14 @@ class App:
         await self._gate.check(bound.route, dict(zip(bound.parameters, values, strict=True)), headers)
         if self._draining and bound.route.begins_turn:
             raise Draining("the server is shutting down and begins no new turns", retry_after_ms=RETRY_AFTER_MS)
-        body = await _read_body(headers, receive, bound.route.body_bytes_max) if bound.has_body else b""
+        body = await self._read_body(headers, receive, bound.route.body_bytes_max) if bound.has_body else b""
         ask = bound.read(values, scope["query_string"], body, headers)
         return await self._handled(bound, ask)
 
     async def _handled(self, bound: BoundRoute, ask: Any) -> Json | Page | EventStream | PassedOn:
         """The handler's answer, within the deadline; what is no stream or page becomes JSON."""
         try:
-            async with asyncio.timeout(REQUEST_DEADLINE_MS / 1000):
+            with self._handling.watch():
                 answer = await bound.route.handler(self._house, ask)
         except TimeoutError:
             raise CallTimedOut(
@@ -178,39 +179,38 @@ class App:
         answer, note = (answer.answer, answer.note) if isinstance(answer, Noted) else (answer, None)
         return Json(bound.route.status, b"" if bound.route.status == NO_CONTENT else ENCODER.encode(answer), note)
 
+    async def _read_body(self, headers: Mapping[bytes, bytes], receive: Receive, bytes_max: int) -> bytes:
+        """The whole body. Raises RequestTooLarge, as soon as it is known to be, ClientGone, Malformed (too slow)."""
+        declared = headers.get(b"content-length", b"0")
+        if declared.isdigit() and len(declared) < 20 and int(declared) > bytes_max:
+            raise _too_large(bytes_max)
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            with self._reading.watch():
+                more = True
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientGone
+                    chunk: bytes = message.get("body", b"")
+                    size += len(chunk)
+                    if size > bytes_max:
+                        raise _too_large(bytes_max)
+                    chunks.append(chunk)
+                    more = message.get("more_body", False)
+        except TimeoutError:
+            raise errors.Malformed(
+                f"the body did not arrive within {REQUEST_READ_MS} ms", place=("body",), kind="timeout"
+            ) from None
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
     def _request_id(self, headers: Mapping[bytes, bytes]) -> bytes:
         """The client's own id, if it is a plain one, else a new one."""
         given = headers.get(b"x-request-id")
         if given is not None and _REQUEST_ID.fullmatch(given):
             return given
         return new_uuid(self._entropy).encode()
-
-
-async def _read_body(headers: Mapping[bytes, bytes], receive: Receive, bytes_max: int) -> bytes:
-    """The whole body. RequestTooLarge as soon as it is known to be; ClientGone, CallTimedOut."""
-    declared = headers.get(b"content-length", b"0")
-    if declared.isdigit() and len(declared) < 20 and int(declared) > bytes_max:
-        raise _too_large(bytes_max)
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(REQUEST_READ_MS / 1000):
-            more = True
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGone
-                chunk: bytes = message.get("body", b"")
-                size += len(chunk)
-                if size > bytes_max:
-                    raise _too_large(bytes_max)
-                chunks.append(chunk)
-                more = message.get("more_body", False)
-    except TimeoutError:
-        raise errors.Malformed(
-            f"the body did not arrive within {REQUEST_READ_MS} ms", place=("body",), kind="timeout"
-        ) from None
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _too_large(bytes_max: int) -> errors.RequestTooLarge:

@@ -73,12 +73,15 @@ def arguments_object(arguments: str) -> bytes:
 
 
 class _Turn:
-    """A message while it is still growing."""
+    """A message while it is still growing; `whole`, if it is one of the history as it stands."""
+
+    __slots__ = ("name", "parts", "role", "whole")
 
     def __init__(self, role: Role, name: str | None) -> None:
         self.role: Role = role
         self.name = name
         self.parts: list[Part] = []
+        self.whole: ModelMessage | None = None
 
 
 class _Mender:
@@ -92,6 +95,8 @@ class _Mender:
 
     def add(self, message: ModelMessage) -> None:
         """Append one message of the history."""
+        if self._added_plain(message):
+            return
         match message.role:
             case "assistant":
                 self._add_said(message)
@@ -106,8 +111,27 @@ class _Mender:
         mended: list[ModelMessage] = []
         for turn in self._turns:
             assert turn.parts, "a turn begins with a part"
-            mended.append(ModelMessage(role=turn.role, parts=tuple(turn.parts), name=turn.name))
+            whole = turn.whole
+            if whole is None or len(turn.parts) != 1:
+                whole = ModelMessage(role=turn.role, parts=tuple(turn.parts), name=turn.name)
+            mended.append(whole)
         return mended
+
+    def _added_plain(self, message: ModelMessage) -> bool:
+        """Whether it was a single text of the user's or the model's, as most are, which begins a turn as it stands."""
+        last = self._turns[-1] if self._turns else None
+        if len(message.parts) != 1 or self._open or message.name is not None:
+            return False
+        if message.role not in ("user", "assistant") or (last is not None and last.role == message.role):
+            return False
+        part = message.parts[0]
+        if not isinstance(part, TextPart) or _is_blank(part.text):
+            return False
+        turn = _Turn(message.role, None)
+        turn.parts.append(part)
+        turn.whole = message
+        self._turns.append(turn)
+        return True
 
     def _add_said(self, message: ModelMessage) -> None:
         said = [part for part in message.parts if _is_said(part)]
@@ -141,7 +165,7 @@ class _Mender:
             answer = msgspec.structs.replace(part, call_id=calls.pop(0).call_id)
             assert answer.call_id in self._used
             self._turn("tool", None).parts.append(answer)
-        spoken = [part for part in orphans if part.text.strip()]
+        spoken = [part for part in orphans if not _is_blank(part.text)]
         if spoken:  # their calls are no longer in the window
             self._answer_open_calls()
         for part in spoken:
@@ -177,11 +201,15 @@ class _Mender:
 
 def _is_said(part: Part) -> bool:
     """All but blank words and pictures: no provider takes a picture in the model's mouth."""
-    return bool(part.text.strip()) if isinstance(part, TextPart) else not isinstance(part, ImagePart)
+    return not _is_blank(part.text) if isinstance(part, TextPart) else not isinstance(part, ImagePart)
 
 
 def _is_heard(part: Part) -> bool:
-    return isinstance(part, ImagePart) or (isinstance(part, TextPart) and bool(part.text.strip()))
+    return isinstance(part, ImagePart) or (isinstance(part, TextPart) and not _is_blank(part.text))
+
+
+def _is_blank(text: str) -> bool:
+    return not text or text.isspace()
 
 
 def _marked(part: Part) -> Part:

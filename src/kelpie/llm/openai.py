@@ -325,6 +325,9 @@ def _format_of(asked: ReplyFormat) -> _ResponseFormat:
 
 
 def _text_of(message: ModelMessage) -> str:
+    first = message.parts[0]
+    if len(message.parts) == 1 and isinstance(first, TextPart):
+        return first.text
     return "\n\n".join(part.text for part in message.parts if isinstance(part, TextPart))
 
 

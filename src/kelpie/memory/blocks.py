@@ -324,8 +324,7 @@ class Blocks:
 
 
 def put_new(batch: Batch, block: Block) -> None:
-    """Store a block that is not there yet."""
-    check_block(block)
+    """Store a block that is not there yet, and was checked when it was made."""
     batch.check_absent(BLOCKS.at(block.id))
     batch.put(BLOCKS.at(block.id), block)
     batch.put(_index_ref(block), BlockIndex(id=block.id))
@@ -430,6 +429,8 @@ def check_within_limit(block: Block) -> None:
 
 
 def _check_metadata(metadata: Raw) -> None:
+    if metadata == _NO_METADATA:
+        return
     size = len(bytes(metadata))
     if size > METADATA_BYTES_MAX:
         _check_size("metadata", size, "METADATA_BYTES_MAX", METADATA_BYTES_MAX, "bytes")

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from kelpie.agent.owner import ThreadOwner
 from kelpie_sim.canaries.plant import Canary, replaced
+from kelpie_sim.faults import Fault, FaultKind, FaultPlan
 
 
 async def as_anybody(self: ThreadOwner, answering: Awaitable[Struct]) -> Struct:
@@ -19,4 +20,5 @@ CANARY = Canary(
     workload="approvals",
     checkers=("verdicts",),
     plants=(replaced(ThreadOwner, "_as_owner", as_anybody),),
+    plan=FaultPlan(faults=(Fault(kind=FaultKind.STORE_CUT, every_ms=4_000, ms_max=20_000),)),
 )

@@ -37,6 +37,7 @@ from kelpie_sim.canaries import (
     stubborn_errand,
     swallowed_commit,
     unheeded_no,
+    unseen_owner,
 )
 from kelpie_sim.canaries.plant import Canary
 
@@ -48,6 +49,6 @@ CANARIES: tuple[Canary, ...] = tuple(
         forgotten_step, gap, half_batch, hasty_cancel, hasty_takeover, impatient_reader, last_come_first,
         lost_queue, lost_reminder, lost_unfinished, no_dedupe, no_fence, orphan_rows, patient_circle,
         restless_phone, served_twice, slow_control, speak_first, stale_block, stale_index, stubborn_errand,
-        swallowed_commit, unheeded_no,
+        swallowed_commit, unheeded_no, unseen_owner,
     )
 )  # fmt: skip

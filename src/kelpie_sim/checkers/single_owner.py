@@ -1,7 +1,8 @@
 """One epoch has one owner, and only that owner commits (invariants 1 and 2), told from the store's history.
 
 Every commit that touches what belongs to a thread's owner must carry the fence of the owner row as it stands, and
-come from the very process that wrote that row. Versions of a state grow by one. Nobody takes over from a living node.
+come from the very process that wrote that row; or it removes the thread, and checks that nobody ever owned it. Versions
+of a state grow by one. Nobody takes over from a living node.
 """
 
 from collections.abc import Iterator
@@ -112,6 +113,9 @@ class SingleOwner:
     def _check_fence(self, applied: Applied, address: str) -> None:
         held = self._owners.get(address)
         process = (applied.host, applied.life)
+        if held is None and _removes_unowned(applied, address):
+            self._marks.reached("sim: an agent that nobody woke was removed")
+            return
         if held is None:
             self._blame(applied, f"{process} wrote to {address}, which nobody owns")
             return
@@ -166,3 +170,9 @@ class SingleOwner:
 
     def _blame(self, applied: Applied, sentence: str) -> None:
         self._watch.blame(NAME, sentence, applied.at_ms)
+
+
+def _removes_unowned(applied: Applied, address: str) -> bool:
+    """Whether the commit removes the thread, and checks that nobody owns it."""
+    gone = Delete(STATES.at(address).key) in applied.writes
+    return gone and Check(OWNERS.at(address).key, ABSENT) in applied.checks

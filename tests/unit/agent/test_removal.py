@@ -5,11 +5,14 @@ import asyncio
 import pytest
 
 from kelpie.agent import removal
+from kelpie.agent.conversations import NewConversation
 from kelpie.agent.state import AGENT_RUNS, STATES
 from kelpie.errors import NotFound, OutcomeUnknown, Unavailable
+from kelpie.ids import AgentId
 from kelpie.world import World
 from tests.unit.actor.build import Fault, running, virtual
 from tests.unit.agent.build import COUNT, TEA, Node, a_node, an_outside, rows_about
+from tests.unit.agent.test_conversations import conversations_of
 
 
 def test_many_runs_are_removed_in_several_commits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +72,7 @@ def test_a_removal_that_a_kill_interrupted_is_finished_by_the_next_node(monkeypa
 
     async def main(world: World) -> None:
         left: list[int] = []
-        for kill_ms in range(1, 20):
+        for kill_ms in range(1, 26):
             outside = an_outside(world)
             first = Node(outside)
             async with running(first.host):
@@ -94,6 +97,7 @@ def test_a_removal_that_a_kill_interrupted_is_finished_by_the_next_node(monkeypa
 
 def test_while_it_is_removed_an_agent_is_gone_for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
     """The store fails all commits of the removal but the first."""
+    monkeypatch.setattr(removal, "RUNS_PER_COMMIT", 1)
 
     async def main(world: World) -> None:
         async with a_node(world) as node:
@@ -109,5 +113,78 @@ def test_while_it_is_removed_an_agent_is_gone_for_everybody(monkeypatch: pytest.
                 await asyncio.sleep(0.01)
             await asyncio.sleep(20)
             assert rows_about(node, ann) == []
+
+    virtual(main)
+
+
+@pytest.mark.parametrize("talks", [0, 2])
+def test_a_small_agent_goes_with_all_its_rows_in_one_commit(talks: int) -> None:
+    """One that was never woken is not woken for it."""
+
+    async def main(world: World) -> None:
+        async with a_node(world) as node:
+            ann, bob = await node.create(), await node.create(name="bob")
+            runs = [await node.send(ann, TEA, key=str(at)) for at in range(talks)]
+            for run_id in runs:
+                await node.door.finish(run_id)
+            before, awake = node.outside.faulty.commits, node.host.active
+            await node.door.delete(ann)
+            assert (node.outside.faulty.commits, node.host.active <= awake) == (before + 1, True)
+            assert rows_about(node, ann, *runs) == []
+            assert rows_about(node, bob)
+            with pytest.raises(NotFound):
+                await node.door.delete(ann)
+
+    virtual(main)
+
+
+def test_an_agent_that_is_removed_while_its_first_conversation_is_made_leaves_nothing() -> None:
+    async def main(world: World) -> None:
+        made = 0
+        for later_ms in range(-6, 6):
+            async with a_node(world) as node:
+                ann = await node.create()
+
+                async def make(node: Node = node, ann: AgentId = ann, wait_ms: int = max(0, -later_ms)) -> bool:
+                    await asyncio.sleep(wait_ms / 1000)
+                    try:
+                        await conversations_of(node).create(ann, NewConversation())
+                    except NotFound:
+                        return False
+                    return True
+
+                making = asyncio.ensure_future(make())
+                await asyncio.sleep(max(0, later_ms) / 1000)
+                await delete_again(node, ann)
+                made += await making
+                await asyncio.sleep(5)
+                assert rows_about(node, ann) == []
+        assert 0 < made < 12, "either came first"
+
+    virtual(main)
+
+
+def test_an_agent_that_is_removed_while_it_is_woken_leaves_nothing() -> None:
+    async def main(world: World) -> None:
+        told = 0
+        for later_ms in range(-6, 6):
+            async with a_node(world) as node:
+                ann = await node.create()
+
+                async def tell(node: Node = node, ann: AgentId = ann, wait_ms: int = max(0, -later_ms)) -> bool:
+                    await asyncio.sleep(wait_ms / 1000)
+                    try:
+                        await node.send(ann, "hello")
+                    except (NotFound, Unavailable):
+                        return False
+                    return True
+
+                telling = asyncio.ensure_future(tell())
+                await asyncio.sleep(max(0, later_ms) / 1000)
+                await delete_again(node, ann)
+                told += await telling
+                await asyncio.sleep(5)
+                assert rows_about(node, ann) == []
+        assert 0 < told < 12, "either came first"
 
     virtual(main)

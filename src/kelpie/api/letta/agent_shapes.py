@@ -197,9 +197,11 @@ def kept_fields(settings: AgentSettings) -> KeptFields:
     return _NOTHING_KEPT if settings.wire == NO_JSON else _KEPT.decode(settings.wire)
 
 
-async def show_agent(house: House, view: AgentView, parts: frozenset[str] = ALL_PARTS) -> AgentOut:
-    """An agent as the wire shows it."""
-    return _show(await _gather(house, view, parts, leads=True), parts)
+async def show_agent(
+    house: House, view: AgentView, parts: frozenset[str] = ALL_PARTS, *, leads: bool = True
+) -> AgentOut:
+    """An agent as the wire shows it; `leads` False: it leads no group."""
+    return _show(await _gather(house, view, parts, leads=leads), parts)
 
 
 async def show_agents(

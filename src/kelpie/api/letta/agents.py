@@ -176,7 +176,7 @@ async def make_agent(house: House, wire: CreateAgentIn, lineage: Lineage) -> Age
         view = await house.roster.get(view.settings.id)
     if wire.enable_sleeptime:
         await house.sleeptime.enable(view)
-    return await show_agent(house, view)
+    return await show_agent(house, view, leads=bool(wire.enable_sleeptime))
 
 
 async def retrieve_agent(house: House, ask: Ask[AgentParts, None]) -> AgentOut | Raw:
@@ -219,7 +219,6 @@ async def delete_agent(house: House, ask: Ask[None, None]) -> MessageOut:
 
 async def remove_agent(house: House, agent_id: AgentId) -> None:
     """Remove an agent, and its helpers in the background. Raises NotFound."""
-    await house.roster.get_settings(agent_id)
     group = await house.groups.led_by(agent_id)
     await house.door.delete(agent_id)
     if group is not None and group.group.pattern in BACKGROUND:  # else its helper would go a moment later
