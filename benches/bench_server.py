@@ -271,10 +271,17 @@ async def create_talkers(link: Connection, count: int) -> None:
 
 
 async def repeat(
-    server: Program, link: Connection, request: Callable[[int], bytes], times: int, *, warm_up: int = 30
+    server: Program,
+    link: Connection,
+    request: Callable[[int], bytes],
+    times: int,
+    *,
+    warm_up: int = 30,
+    database: Callable[[], float] = lambda: 0.0,
 ) -> Timing:
     """What one client alone waits, over a third of the requests; the server's CPU for each of the others, which
-    BUSY_CLIENTS ask at once, so that the core does not fall asleep between two requests."""
+    BUSY_CLIENTS ask at once, so that the core does not fall asleep between two requests. `database` tells the CPU
+    seconds of its database so far."""
     for number in range(min(warm_up, times)):
         await link.ask_ok(request(number))
     requests = [request(number) for number in range(times)]
@@ -286,12 +293,12 @@ async def repeat(
             await busy.ask_ok(one)
 
     links = [await Connection.open(server.port) for _ in range(BUSY_CLIENTS)]
-    cpu = cpu_seconds(server.pid)
+    cpu, others = cpu_seconds(server.pid), database()
     await asyncio.gather(*[ask_all(busy) for busy in links])
-    cpu = cpu_seconds(server.pid) - cpu
+    cpu, others = cpu_seconds(server.pid) - cpu, database() - others
     for busy in links:
         busy.close()
-    return timing(cpu, times - times // 3, waits)
+    return timing(cpu, times - times // 3, waits, database_s=others)
 
 
 def cpu_line(case: str, target_ms: float, found: Timing) -> Line:
