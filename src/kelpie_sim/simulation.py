@@ -146,9 +146,7 @@ def run_simulation(
         with global_generator(seed):
             return _judge(simulation, main)
     finally:
-        del simulation, loop
         gc.unfreeze()
-        gc.collect()  # the collector thinks that all this is old and hardly ever looks at it: gigabytes in 500 runs
         if collecting:
             gc.enable()
 
