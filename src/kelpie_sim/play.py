@@ -34,7 +34,7 @@ from kelpie_sim.simulation import Outcome, Simulation, run_simulation
 from kelpie_sim.trace import Trace
 from kelpie_sim.watch import Violation, Watch
 
-SETUP_S_MAX = 1_200.0
+SETUP_S_MAX = 2_400.0
 PROGRESS_S_MAX = 420.0  # after the heal: a model call under way may still take 120 s, a tool's deadline is 60 s
 ERRORS_MAX = 5
 
