@@ -6,8 +6,6 @@ import time
 
 from kelpie.world import World
 
-ENTROPY_BYTES_AT_ONCE = 2_048  # one call of the system costs as much as twenty of the ids made from it
-
 
 class SystemClock:
     """The operating system's calendar clock."""
@@ -22,19 +20,12 @@ class SystemClock:
 
 
 class SystemEntropy:
-    """The operating system's random source, asked for many bytes at once; jitter needs no cryptographic strength."""
-
-    def __init__(self) -> None:
-        self._bytes = b""
-        self._at = 0
+    """The operating system's random source; jitter needs no cryptographic strength."""
 
     def take_bytes(self, count: int) -> bytes:
-        """`count` bytes from the operating system, each given out once."""
+        """`count` bytes from the operating system."""
         assert count > 0
-        if self._at + count > len(self._bytes):
-            self._bytes, self._at = os.urandom(max(count, ENTROPY_BYTES_AT_ONCE)), 0
-        self._at += count
-        return self._bytes[self._at - count : self._at]
+        return os.urandom(count)
 
     def fraction(self) -> float:
         """Uniform in [0, 1)."""

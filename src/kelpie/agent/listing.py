@@ -70,7 +70,7 @@ class Listing:
         scanned = 0
         while len(views) < page.limit and scanned < AGENTS_SCANNED_MAX:
             at_once = rows_to_read(page.limit, scanned, READ_AT_ONCE)
-            rows = await self._scan(AGENTS_BY_TIME, start, end, at_once, page.newest_first)
+            rows = await self._records.scan_range(AGENTS_BY_TIME, start, end, limit=at_once, reverse=page.newest_first)
             pairs = await self._pairs([row.value.id for row in rows])
             views += [pair for pair in pairs if _is_wanted(pair, wanted)]
             if len(rows) < at_once:
@@ -103,7 +103,7 @@ class Listing:
         start, end = keys.below(AGENTS_BY_TIME.name)
         counted = 0
         while counted <= AGENTS_SCANNED_MAX:
-            rows = await self._scan(AGENTS_BY_TIME, start, end, SCAN_ROWS_MAX, False)
+            rows = await self._records.scan_range(AGENTS_BY_TIME, start, end, limit=SCAN_ROWS_MAX, reverse=False)
             counted += len(rows)
             if len(rows) < SCAN_ROWS_MAX:
                 return counted
@@ -155,7 +155,7 @@ class Listing:
             return
         scanned = 0
         while scanned <= AGENTS_SCANNED_MAX:
-            rows = await self._scan(AGENTS_BY_TIME, start, end, READ_AT_ONCE, False)
+            rows = await self._records.scan_range(AGENTS_BY_TIME, start, end, limit=READ_AT_ONCE, reverse=False)
             pairs = await self._pairs([row.value.id for row in rows])
             assert len(pairs) <= len(rows) <= READ_AT_ONCE
             for pair in pairs:
@@ -217,13 +217,6 @@ class Listing:
         if found is None:
             raise not_found(AgentId(agent_id))
         return AGENTS_BY_TIME.at(found.value.created_at_us, agent_id).key
-
-    async def _scan(self, space: Space[T], start: bytes, end: bytes, limit: int, newest_first: bool) -> list[Found[T]]:
-        assert 0 < limit <= SCAN_ROWS_MAX
-        if start >= end:
-            return []
-        rows = await self._records.store.scan(start, end, limit=limit, reverse=newest_first)
-        return [space.found(row) for row in rows]
 
 
 def _beyond(key: bytes, start: bytes, end: bytes, newest_first: bool) -> tuple[bytes, bytes]:

@@ -86,8 +86,8 @@ async def without_waking(records: Records, thread_id: ThreadId, outbox: Outbox) 
 
     Raises NotFound for an agent whose rows are being removed already.
     """
-    found, settings, owner = await records.get_three(STATES.at(thread_id), AGENTS.at(thread_id), OWNERS.at(thread_id))
-    if found is not None and found.value.agent_id is None and settings is None:
+    found, owner = await records.get_two(STATES.at(thread_id), OWNERS.at(thread_id))
+    if found is not None and found.value.agent_id is None and found.value.deleting:
         raise thread_not_found(thread_id)
     if found is None or owner is not None:
         return False

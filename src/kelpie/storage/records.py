@@ -39,7 +39,6 @@ _ENCODER = msgspec.json.Encoder()
 
 T = TypeVar("T", bound=Struct)
 S = TypeVar("S", bound=Struct)
-R = TypeVar("R", bound=Struct)
 
 
 class Space(Generic[T]):
@@ -219,17 +218,6 @@ class Records:
         """Two records of different kinds from one snapshot."""
         (pair,) = await self.get_pairs([(first, second)])
         return pair
-
-    async def get_three(
-        self, first: Ref[T], second: Ref[S], third: Ref[R]
-    ) -> tuple[Found[T] | None, Found[S] | None, Found[R] | None]:
-        """Three records of different kinds from one snapshot."""
-        one, two, three = await self._get([first.key, second.key, third.key])
-        return (
-            None if one is None else first.space.found(one),
-            None if two is None else second.space.found(two),
-            None if three is None else third.space.found(three),
-        )
 
     async def get_pairs(self, refs: Sequence[tuple[Ref[T], Ref[S]]]) -> list[tuple[Found[T] | None, Found[S] | None]]:
         """Pairs of records of two kinds, all from one snapshot; at most GET_KEYS_MAX records."""

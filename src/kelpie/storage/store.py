@@ -34,8 +34,6 @@ class Row(Struct, frozen=True, gc=False, eq=False):
             return NotImplemented
         return (self.key, self.value, self.version) == (other.key, other.value, other.version)
 
-    __hash__ = None  # type: ignore[assignment]
-
 
 class Check(Struct, frozen=True, gc=False):
     """Holds while `key` still has `version`; ABSENT means that the key must not exist."""

@@ -1,6 +1,7 @@
 """Goal: deletion ends with no row left, in bounded commits, also when it is interrupted after each of them."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -138,53 +139,35 @@ def test_a_small_agent_goes_with_all_its_rows_in_one_commit(talks: int) -> None:
     virtual(main)
 
 
-def test_an_agent_that_is_removed_while_its_first_conversation_is_made_leaves_nothing() -> None:
+async def converse(node: Node, agent_id: AgentId) -> None:
+    await conversations_of(node).create(agent_id, NewConversation())
+
+
+async def speak(node: Node, agent_id: AgentId) -> None:
+    await node.send(agent_id, "hello")
+
+
+@pytest.mark.parametrize("deed", [converse, speak], ids=["its first conversation is made", "it is woken"])
+def test_an_agent_that_is_removed_leaves_nothing_while(deed: Callable[[Node, AgentId], Awaitable[None]]) -> None:
+    async def later(wait_ms: int, node: Node, agent_id: AgentId) -> bool:
+        await asyncio.sleep(max(0, wait_ms) / 1000)
+        try:
+            await deed(node, agent_id)
+        except (NotFound, Unavailable):
+            return False
+        return True
+
     async def main(world: World) -> None:
-        made = 0
-        for later_ms in range(-6, 6):
+        done = 0
+        for wait_ms in range(-6, 6):
             async with a_node(world) as node:
                 ann = await node.create()
-
-                async def make(node: Node = node, ann: AgentId = ann, wait_ms: int = max(0, -later_ms)) -> bool:
-                    await asyncio.sleep(wait_ms / 1000)
-                    try:
-                        await conversations_of(node).create(ann, NewConversation())
-                    except NotFound:
-                        return False
-                    return True
-
-                making = asyncio.ensure_future(make())
-                await asyncio.sleep(max(0, later_ms) / 1000)
+                doing = asyncio.ensure_future(later(wait_ms, node, ann))
+                await asyncio.sleep(max(0, -wait_ms) / 1000)
                 await delete_again(node, ann)
-                made += await making
+                done += await doing
                 await asyncio.sleep(5)
                 assert rows_about(node, ann) == []
-        assert 0 < made < 12, "either came first"
-
-    virtual(main)
-
-
-def test_an_agent_that_is_removed_while_it_is_woken_leaves_nothing() -> None:
-    async def main(world: World) -> None:
-        told = 0
-        for later_ms in range(-6, 6):
-            async with a_node(world) as node:
-                ann = await node.create()
-
-                async def tell(node: Node = node, ann: AgentId = ann, wait_ms: int = max(0, -later_ms)) -> bool:
-                    await asyncio.sleep(wait_ms / 1000)
-                    try:
-                        await node.send(ann, "hello")
-                    except (NotFound, Unavailable):
-                        return False
-                    return True
-
-                telling = asyncio.ensure_future(tell())
-                await asyncio.sleep(max(0, later_ms) / 1000)
-                await delete_again(node, ann)
-                told += await telling
-                await asyncio.sleep(5)
-                assert rows_about(node, ann) == []
-        assert 0 < told < 12, "either came first"
+        assert 0 < done < 12, "either came first"
 
     virtual(main)
