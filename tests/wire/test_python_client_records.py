@@ -33,6 +33,17 @@ def test_models_of_every_configured_provider_are_listed(client: Letta) -> None:
     assert all(one.max_context_window and one.max_context_window > 0 for one in listed.values())
 
 
+def test_agents_are_removed_while_the_client_goes_through_them(client: Letta, make_agent: MakeAgent) -> None:
+    """The cursor of the next page is an agent that is gone by then."""
+    tag = mark("doomed")
+    made = {make_agent(tags=[tag]).id for _ in range(5)}
+    gone = set()
+    for agent in client.agents.list(tags=[tag], limit=2):
+        client.agents.delete(agent.id)
+        gone.add(agent.id)
+    assert gone == made
+
+
 def test_an_agent_is_created_with_its_blocks_and_read_back_the_same(client: Letta, make_agent: MakeAgent) -> None:
     made = make_agent(
         name="ada's", description="d", tags=["wire", "ada"], metadata={"k": [1]}, system="Be brief.", timezone="UTC"

@@ -1,12 +1,11 @@
 """Lists of agents and of their runs, page by page, read from the indexes by time of creation."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Literal, TypeVar
 
 from msgspec import Struct
 
-from kelpie.agent.roster import not_found
 from kelpie.agent.state import (
     AGENTS,
     AGENTS_BY_TIME,
@@ -22,7 +21,7 @@ from kelpie.limits import AGENTS_SCANNED_MAX, GET_KEYS_MAX, PAGE_ROWS_MAX, SCAN_
 from kelpie.memory.blocks import Block, Blocks
 from kelpie.storage import keys
 from kelpie.storage.paging import Page, rows_to_read
-from kelpie.storage.records import Found, Records, Space
+from kelpie.storage.records import Found, Records
 
 READ_AT_ONCE = 64  # records of possibly RECORD_BYTES_MAX each, though hardly any is
 TAGS_AGENTS_MAX = 10_000
@@ -58,9 +57,9 @@ class Listing:
         self._blocks = blocks
 
     async def agents(self, wanted: AgentFilter, page: Page, *, with_blocks: bool = True) -> list[AgentView]:
-        """A page of agents. Raises NotFound for a cursor that is no agent."""
+        """A page of agents. A cursor that is no agent, or none any more, bounds nothing."""
         assert 0 < page.limit <= PAGE_ROWS_MAX
-        start, end = await self._bounds(AGENTS_BY_TIME, (), page, self._agent_key)
+        start, end = await self._bounds(page)
         if wanted.among is not None:
             found = await self._among(wanted, start, end)
             assert start <= end
@@ -84,7 +83,7 @@ class Listing:
     ) -> list[AgentView]:
         """A page in the order of another time than that of creation, for which every agent is looked at.
 
-        One that never ran is older than all others. Raises NotFound for a cursor that is no agent, LimitExceeded.
+        One that never ran is older than all others. Raises LimitExceeded.
         """
         assert 0 < page.limit <= PAGE_ROWS_MAX
         found = sorted([_moment_of(pair, moment) async for pair in self._every(wanted)])
@@ -140,11 +139,9 @@ class Listing:
 
     # -- inside --------------------------------------------------------------------------------------------
 
-    async def _moment(self, cursor: str, moment: Moment) -> tuple[int, str]:
+    async def _moment(self, cursor: str, moment: Moment) -> tuple[int, str] | None:
         pairs = await self._pairs([AgentId(cursor)])
-        if not pairs:
-            raise not_found(AgentId(cursor))
-        return _moment_of(pairs[0], moment)
+        return _moment_of(pairs[0], moment) if pairs else None
 
     async def _every(self, wanted: AgentFilter) -> AsyncIterator[_Pair]:
         """All agents that are wanted, the oldest first unless they are named."""
@@ -200,23 +197,22 @@ class Listing:
             for settings, state in pairs
         ]
 
-    async def _bounds(
-        self, space: Space, prefix: tuple[str, ...], page: Page, key_of: Callable[[str], Awaitable[bytes]]
-    ) -> tuple[bytes, bytes]:
-        """The index keys strictly between the page's cursors."""
-        lower, upper = (page.before, page.after) if page.newest_first else (page.after, page.before)
-        start, end = keys.below(space.name, *prefix)
-        if lower is not None:
-            start = max(start, await key_of(lower) + b"\0")
-        if upper is not None:
-            end = min(end, await key_of(upper))
-        return start, end
+    async def _bounds(self, page: Page) -> tuple[bytes, bytes]:
+        """The index keys strictly between the page's cursors.
 
-    async def _agent_key(self, agent_id: str) -> bytes:
+        Who removes what a page has shown asks for the next page from behind an agent that is gone.
+        """
+        lower, upper = (page.before, page.after) if page.newest_first else (page.after, page.before)
+        start, end = keys.below(AGENTS_BY_TIME.name)
+        lowest = None if lower is None else await self._agent_key(lower)
+        highest = None if upper is None else await self._agent_key(upper)
+        assert start < end
+        first = start if lowest is None else lowest + b"\0"
+        return first, max(first, end if highest is None else highest)  # they may cross: nothing is between them
+
+    async def _agent_key(self, agent_id: str) -> bytes | None:
         found = await self._records.get(AGENTS.at(agent_id))
-        if found is None:
-            raise not_found(AgentId(agent_id))
-        return AGENTS_BY_TIME.at(found.value.created_at_us, agent_id).key
+        return None if found is None else AGENTS_BY_TIME.at(found.value.created_at_us, agent_id).key
 
 
 def _beyond(key: bytes, start: bytes, end: bytes, newest_first: bool) -> tuple[bytes, bytes]:

@@ -7,7 +7,6 @@ import pytest
 
 from kelpie.agent import listing
 from kelpie.agent.listing import AgentFilter
-from kelpie.errors import NotFound
 from kelpie.storage.paging import Page
 from tests.unit.agent.test_roster import UNKNOWN, Desk
 
@@ -39,8 +38,8 @@ def test_pages_follow_each_other_in_both_orders(run: Run, monkeypatch: pytest.Mo
             assert pages == [expected[:2], expected[2:4], expected[4:]]
         assert await _names(desk, before=made[2].id) == ["n4", "n3"]
         assert await _names(desk, before=made[2].id, newest_first=False) == ["n0", "n1"]
-        with pytest.raises(NotFound):
-            await _names(desk, after=UNKNOWN)
+        assert await _names(desk, after=UNKNOWN) == await _names(desk, before=UNKNOWN) == ["n4", "n3", "n2", "n1", "n0"]
+        assert await _names(desk, after=made[1].id, before=made[3].id) == []
 
     run(scenario())
 
